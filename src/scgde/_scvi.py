@@ -1,0 +1,47 @@
+"""The one place that touches scvi-tools, its private names included.
+
+Everything else imports from here, so that a new scvi-tools release is met in one file.
+"""
+
+from __future__ import annotations
+
+from scvi import REGISTRY_KEYS, settings
+from scvi.data import AnnDataManager
+from scvi.data._constants import _FIELD_REGISTRIES_KEY, _SETUP_ARGS_KEY, _STATE_REGISTRY_KEY
+from scvi.data.fields import BaseAnnDataField, MuDataWrapper
+from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from scvi.model._utils import parse_device_args
+from scvi.model.base import BaseModelClass
+from scvi.model.base._constants import SAVE_KEYS
+from scvi.train import Trainer
+
+X_KEY = REGISTRY_KEYS.X_KEY
+MODEL_FILE = SAVE_KEYS.MODEL_FNAME
+
+__all__ = [
+    "MODEL_FILE",
+    "X_KEY",
+    "AnnDataManager",
+    "BaseAnnDataField",
+    "BaseModelClass",
+    "MuDataWrapper",
+    "NegativeBinomial",
+    "Poisson",
+    "Trainer",
+    "ZeroInflatedNegativeBinomial",
+    "parse_device_args",
+    "settings",
+    "setup_arguments",
+    "state_of",
+]
+
+
+def setup_arguments(registry: dict) -> dict:
+    """Return the arguments with which ``setup_anndata`` or ``setup_mudata`` was called."""
+    return registry[_SETUP_ARGS_KEY]
+
+
+def state_of(registry: dict, key: str) -> dict | None:
+    """Return what the field ``key`` stored when it was registered; None where it is absent."""
+    entry = registry[_FIELD_REGISTRIES_KEY].get(key)
+    return None if entry is None else entry[_STATE_REGISTRY_KEY]

@@ -1,0 +1,298 @@
+"""Setup fields: what a model registers of an AnnData, and how that carries over to new data."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._errors import listed, require
+from .._scvi import X_KEY, BaseAnnDataField, MuDataWrapper
+from ._groups import group_cells, text_categories, varying
+from ._rows import DiskRows, MemoryRows, row_source
+
+POPULATION_KEY, DONOR_KEY, BATCH_KEY, SIZE_FACTOR_KEY = "population", "donor", "batch", "size_factor"
+
+
+def label_key(key: str) -> str:
+    """Return the name under which labels of the obs column ``key`` are registered."""
+    return f"label_{key}"
+
+
+class _Field(BaseAnnDataField):
+    """What all fields share: a name, a place in the AnnData, no summary."""
+
+    registry_key = ""
+    attr_name = "obs"
+    attr_key: str | None = None
+    is_empty = False
+
+    def validate_field(self, adata: AnnData) -> None:
+        super().validate_field(adata)
+
+    def register_field(self, adata: AnnData) -> dict:
+        return super().register_field(adata)
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+    def get_summary_stats(self, state_registry: dict) -> dict:
+        return {}
+
+    def view_state_registry(self, state_registry: dict) -> None:
+        return None
+
+
+class CellsField(_Field):
+    """The cells themselves: ``.X``, a layer, or a representation in ``.obsm``.
+
+    Registered state: ``n_features``, ``names`` (of the features) and ``is_counts`` (all values are
+    whole and not negative).
+    """
+
+    registry_key = X_KEY
+
+    def __init__(self, layer: str | None = None, use_rep: str | None = None):
+        super().__init__()
+        if layer is not None and use_rep is not None:
+            raise ValueError(
+                f"layer={layer!r} and use_rep={use_rep!r} were both given. Cells come from one of "
+                "them: leave the other out."
+            )
+        self.argument = "layer" if use_rep is None else "use_rep"
+        self.attr_name = "obsm" if use_rep is not None else "X" if layer is None else "layers"
+        self.attr_key = layer if use_rep is None else use_rep
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if the matrix is absent or holds anything but finite numbers."""
+        self._scan(adata)
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Check the values and note what they are."""
+        matrix, is_counts = self._scan(adata)
+        if self.attr_name != "obsm":
+            names = np.asarray(adata.var_names, dtype=object)
+        elif isinstance(matrix, pd.DataFrame):
+            names = np.asarray(matrix.columns.astype(str), dtype=object)
+        else:
+            stem = self.attr_key.removeprefix("X_")
+            names = np.array([f"{stem}_{i}" for i in range(matrix.shape[1])], dtype=object)
+        return {"n_features": matrix.shape[1], "names": names, "is_counts": is_counts}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Check that the features are those of the source, in the same order."""
+        state = self.register_field(adata_target)
+        source, target = state_registry["names"], state["names"]
+        if not np.array_equal(source, target):
+            lost = pd.Index(source).difference(target)
+            what = (
+                f"{len(lost)} of the {len(source)} features that the model was trained on are "
+                f"missing: {listed(lost, 5)}"
+                if len(lost)
+                else "the features differ from those that the model was trained on in order or number"
+            )
+            raise ValueError(
+                f"adata does not fit the model: {what}. Select the model's features in their "
+                "order: adata[:, model.get_feature_names()].copy()."
+            )
+        return {**state, "is_counts": state_registry["is_counts"]}
+
+    def _scan(self, adata: AnnData):
+        if self.attr_name == "X":
+            matrix, place = adata.X, "adata.X"
+            if matrix is None:
+                raise ValueError("adata.X is empty. Name the cells' matrix by layer or use_rep.")
+        else:
+            options = getattr(adata, self.attr_name)
+            require(self.argument, self.attr_key, options.keys(), f"adata.{self.attr_name}")
+            matrix, place = options[self.attr_key], f"adata.{self.attr_name}[{self.attr_key!r}]"
+        source, is_counts = row_source(matrix), True
+        for block in _blocks(source):
+            values = block if isinstance(block, np.ndarray) else block.data
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"{place} has NaN or infinite values. Remove these cells or features, or "
+                    "impute them, before setup_anndata."
+                )
+            is_counts = is_counts and bool((values >= 0).all() and (values == np.rint(values)).all())
+        return matrix, is_counts and self.attr_name != "obsm"
+
+
+def _blocks(source: MemoryRows | DiskRows, n_disk_rows: int = 20_000):
+    """Iterate over all rows of a matrix in memory, over evenly spread blocks of one on disk."""
+    rows = np.arange(source.shape[0])
+    if isinstance(source, DiskRows) and len(rows) > n_disk_rows:
+        starts = np.linspace(0, len(rows) - 1_000, n_disk_rows // 1_000).astype(int)
+        rows = np.unique(np.concatenate([np.arange(s, s + 1_000) for s in starts]))
+    yield from source.chunks(rows, 10_000)
+
+
+class GroupField(_Field):
+    """Obs columns that group cells. New groups are welcome when a setup is transferred.
+
+    Registered state: ``names`` of the groups and ``keys``.
+    """
+
+    def __init__(self, registry_key: str, argument: str, keys: list[str]):
+        super().__init__()
+        self.registry_key, self.argument, self.keys = registry_key, argument, keys
+        self.attr_key = f"_scvi_{registry_key}"
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if a column is absent."""
+        for key in self.keys:
+            require(self.argument, key, adata.obs.columns, "adata.obs")
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Number the groups; write the number of each cell's group to obs."""
+        self.validate_field(adata)
+        codes, names = group_cells(adata.obs, self.keys)
+        if len(names) == 0:
+            raise ValueError(
+                f"{self.argument}={self.keys} leaves no population: no cell has a value in "
+                "every one of these columns of adata.obs."
+            )
+        for key in self.keys:
+            column = adata.obs[key]
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                unused = column.cat.categories.difference(column.cat.remove_unused_categories().cat.categories)
+                if len(unused):
+                    warnings.warn(
+                        f"{self.argument}={key!r}: {len(unused)} categories have no cells and "
+                        f"are left out ({listed(unused, 5)}). To silence this, call "
+                        f"adata.obs[{key!r}].cat.remove_unused_categories().",
+                        UserWarning,
+                        stacklevel=2,
+                    )
+        adata.obs[self.attr_key] = codes
+        return {"names": np.asarray(names, dtype=object), "keys": list(self.keys)}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Register afresh: populations of other data are other populations."""
+        return self.register_field(adata_target)
+
+
+class DonorField(GroupField):
+    """Obs column of the donor; every population must belong to one donor."""
+
+    def __init__(self, key: str, population_keys: list[str]):
+        super().__init__(DONOR_KEY, "donor_key", [key])
+        self.population_keys = population_keys
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if a population has cells of several donors."""
+        super().validate_field(adata)
+        _require_constant(adata.obs, self.keys[0], self.argument, self.population_keys)
+
+
+class CategoryField(_Field):
+    """An obs column with fixed categories; what they do not contain is -1 in transferred data.
+
+    Registered state: ``categories``.
+    """
+
+    def __init__(self, registry_key: str, argument: str, key: str, missing: Literal["error", "ok"]):
+        super().__init__()
+        self.registry_key, self.argument, self.key, self.missing = registry_key, argument, key, missing
+        self.attr_key = f"_scvi_{registry_key}"
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if the column is absent or has missing values where there may be none."""
+        require(self.argument, self.key, adata.obs.columns, "adata.obs")
+        if self.missing == "error" and adata.obs[self.key].isna().any():
+            raise ValueError(
+                f"{self.argument}={self.key!r}: {int(adata.obs[self.key].isna().sum())} cells have "
+                "no value. Give them one, or remove these cells."
+            )
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Number the categories; write the number of each cell's category to obs."""
+        self.validate_field(adata)
+        values = text_categories(adata.obs[self.key])
+        adata.obs[self.attr_key] = values.codes.astype(np.int64)
+        return {"categories": np.asarray(values.categories, dtype=object)}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Look the categories up; an absent column or an unknown category becomes -1."""
+        categories = pd.Index(state_registry["categories"])
+        codes = np.full(adata_target.n_obs, -1, dtype=np.int64)
+        if self.key in adata_target.obs:
+            values = text_categories(adata_target.obs[self.key])
+            codes = categories.get_indexer(values.astype(object))
+            new = values.categories.difference(categories)
+            if len(new):
+                warnings.warn(
+                    f"{self.argument}={self.key!r}: {listed(new, 5)} did not occur in the data that "
+                    "the model was trained on; these cells count as having no value.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        adata_target.obs[self.attr_key] = codes.astype(np.int64)
+        return {"categories": state_registry["categories"]}
+
+
+class LabelField(CategoryField):
+    """An obs column that labels populations: constant within each, missing where unknown."""
+
+    def __init__(self, key: str, population_keys: list[str]):
+        super().__init__(label_key(key), "labels_key", key, missing="ok")
+        self.population_keys = population_keys
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if a population has more than one label."""
+        super().validate_field(adata)
+        _require_constant(adata.obs, self.key, self.argument, self.population_keys)
+
+
+class SizeFactorField(_Field):
+    """An obs column of positive size factors, in place of each cell's total count."""
+
+    registry_key = SIZE_FACTOR_KEY
+
+    def __init__(self, key: str):
+        super().__init__()
+        self.attr_key = key
+
+    def validate_field(self, adata: AnnData) -> None:
+        """Raise if the column is absent or not positive everywhere."""
+        require("size_factor_key", self.attr_key, adata.obs.columns, "adata.obs")
+        values = pd.to_numeric(adata.obs[self.attr_key], errors="coerce")
+        if not (values > 0).all():
+            raise ValueError(
+                f"size_factor_key={self.attr_key!r}: {int((~(values > 0)).sum())} cells have a "
+                "missing, zero or negative size factor. Remove these cells or correct the column."
+            )
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Check the column."""
+        self.validate_field(adata)
+        return {}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Check the column of the new data."""
+        return self.register_field(adata_target)
+
+
+def _require_constant(obs: pd.DataFrame, key: str, argument: str, population_keys: list[str]) -> None:
+    if not set(population_keys) <= set(obs.columns):
+        return  # the population field says so
+    codes, names = group_cells(obs, population_keys)
+    mixed = varying(codes, text_categories(obs[key]).codes)
+    if len(mixed):
+        values = text_categories(obs[key][codes == mixed[0]]).categories
+        raise ValueError(
+            f"{argument}={key!r} varies within {len(mixed)} populations: {names[mixed[0]]!r} has "
+            f"{listed(values, 4)}. A population has one value: correct the column, or make "
+            f"populations finer with population_key={[*population_keys, key]}."
+        )
+
+
+MuDataCellsField = MuDataWrapper(CellsField)
+MuDataGroupField = MuDataWrapper(GroupField)
+MuDataDonorField = MuDataWrapper(DonorField)
+MuDataCategoryField = MuDataWrapper(CategoryField)
+MuDataLabelField = MuDataWrapper(LabelField)
+MuDataSizeFactorField = MuDataWrapper(SizeFactorField)

@@ -1,0 +1,119 @@
+"""Grouping cells by columns of ``.obs``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .._errors import listed
+
+SEPARATOR = "|"
+
+
+def as_keys(keys: str | list[str] | tuple[str, ...]) -> list[str]:
+    """Return one key or several as a list."""
+    return [keys] if isinstance(keys, str) else list(keys)
+
+
+def text_categories(column: pd.Series) -> pd.Categorical:
+    """Return a column as a categorical of strings without unused categories.
+
+    Whole numbers stored as floats (as they are where values are missing) read "3", not "3.0".
+    """
+    values = pd.Categorical(column).remove_unused_categories()
+    names = values.categories
+    if pd.api.types.is_float_dtype(names.dtype) and (names == np.round(names)).all():
+        names = names.astype(np.int64)
+    return pd.Categorical.from_codes(values.codes, pd.Index(names.astype(str)))
+
+
+def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Index]:
+    """Return the group of each cell and the names of the groups.
+
+    Parameters
+    ----------
+    obs
+        One row a cell.
+    keys
+        Columns. With several, a group is a combination that occurs, named ``"a|b"``; a cell for
+        which any column is missing belongs to no group.
+
+    Returns
+    -------
+    Codes ``(n_cells,)``, -1 for cells in no group, and names in the order of the codes.
+
+    Raises
+    ------
+    ValueError
+        If two combinations would have the same name.
+    """
+    columns = [text_categories(obs[key]) for key in keys]
+    codes = np.stack([np.asarray(column.codes, dtype=np.int64) for column in columns])
+    present = (codes >= 0).all(0)
+    groups = np.full(len(obs), -1, dtype=np.int64)
+    combinations, groups[present] = np.unique(codes[:, present], axis=1, return_inverse=True)
+    names = pd.Index(
+        [
+            SEPARATOR.join(
+                column.categories[code] for column, code in zip(columns, combination, strict=True)
+            )
+            for combination in combinations.T
+        ],
+        dtype=object,
+    )
+    if not names.is_unique:
+        raise ValueError(
+            f"Combining {keys} gives the same name to different groups "
+            f"({listed(names[names.duplicated()].unique())}), because values contain "
+            f"{SEPARATOR!r}. Replace that character in these columns."
+        )
+    return groups, names
+
+
+def varying(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the groups whose cells have more than one value.
+
+    Parameters
+    ----------
+    codes
+        Group of each cell, -1 for none.
+    values
+        Integer value of each cell, -1 for missing.
+    """
+    pairs = np.unique(np.stack([codes, values])[:, (codes >= 0) & (values >= 0)], axis=1)
+    groups, counts = np.unique(pairs[0], return_counts=True)
+    return groups[counts > 1]
+
+
+def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> pd.DataFrame:
+    """Return one row a population, with every column that is constant within all of them.
+
+    Parameters
+    ----------
+    obs
+        One row a cell.
+    codes, names
+        As from :func:`group_cells`.
+
+    Returns
+    -------
+    DataFrame indexed by population, with ``n_cells`` first.
+    """
+    table = pd.DataFrame(
+        {"n_cells": np.bincount(codes[codes >= 0], minlength=len(names))}, index=names
+    )
+    for key in obs.columns:
+        if key.startswith("_scvi") or key in table:
+            continue
+        values, levels = pd.factorize(obs[key])
+        if len(varying(codes, values)):
+            continue
+        first = np.full(len(names), -1)
+        known = (codes >= 0) & (values >= 0)
+        first[codes[known]] = values[known]
+        table[key] = pd.Series(levels.take(first), index=names).where(first >= 0)
+        if isinstance(obs[key].dtype, pd.CategoricalDtype):
+            table[key] = pd.Categorical(table[key]).remove_unused_categories()
+        elif pd.api.types.is_numeric_dtype(obs[key].dtype):
+            table[key] = pd.to_numeric(table[key])
+    return table

@@ -1,0 +1,99 @@
+"""Row sources: cells by index, from memory or from disk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
+
+Rows = sp.csr_matrix | np.ndarray
+
+
+class RowSource(ABC):
+    """Hands out cells by index, in the order asked for.
+
+    Attributes
+    ----------
+    shape
+        ``(n_cells, n_features)``.
+    """
+
+    shape: tuple[int, int]
+
+    @abstractmethod
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        """Return the cells ``rows`` (any order, repeats allowed) as float32 CSR or array."""
+
+    def chunks(self, rows: np.ndarray, size: int = 4096) -> Iterator[Rows]:
+        """Iterate over the cells ``rows`` in pieces of at most ``size``."""
+        for start in range(0, len(rows), size):
+            yield self[rows[start : start + size]]
+
+
+class MemoryRows(RowSource):
+    """Cells of a CSR matrix or an array in memory."""
+
+    def __init__(self, matrix: Rows):
+        self.matrix = matrix
+        self.shape = matrix.shape
+
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        return self.matrix[rows].astype(np.float32, copy=False)
+
+
+class DiskRows(RowSource):
+    """Cells of a matrix on disk (backed h5ad or zarr).
+
+    Files are read forwards, each row once; the rows are then put into the order asked for, so
+    that the cells of two populations can never change places.
+    """
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+        self.shape = matrix.shape
+
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        forwards, place = np.unique(rows, return_inverse=True)
+        block = self.matrix[forwards]
+        return MemoryRows(sp.csr_matrix(block) if sp.issparse(block) else np.asarray(block))[place]
+
+
+def row_source(matrix) -> RowSource:
+    """Return a row source over a matrix of cells x features.
+
+    Parameters
+    ----------
+    matrix
+        scipy sparse matrix, array, DataFrame, or a matrix of a backed AnnData.
+
+    Raises
+    ------
+    TypeError
+        If the matrix is stored on disk by column, which cannot hand out cells.
+    """
+    if isinstance(matrix, CSCDataset):
+        raise TypeError(
+            "The cells are stored on disk by gene (CSC); rows cannot be read from that. "
+            "Write the matrix as CSR: adata.X = adata.X.tocsr(), then adata.write_h5ad(...)."
+        )
+    if isinstance(matrix, pd.DataFrame):
+        matrix = matrix.to_numpy()
+    if sp.issparse(matrix):
+        return MemoryRows(sp.csr_matrix(matrix))
+    if isinstance(matrix, np.ndarray):
+        return MemoryRows(np.ascontiguousarray(matrix))
+    if isinstance(matrix, CSRDataset) or hasattr(matrix, "shape"):
+        return DiskRows(matrix)
+    raise TypeError(f"Cells cannot be read from {type(matrix).__name__}; give a matrix or array.")
+
+
+def cells_of(adata: AnnData, layer: str | None = None, use_rep: str | None = None) -> RowSource:
+    """Return the row source over a layer, over ``.obsm[use_rep]``, or over ``.X``."""
+    if use_rep is not None:
+        return row_source(adata.obsm[use_rep])
+    return row_source(adata.X if layer is None else adata.layers[layer])

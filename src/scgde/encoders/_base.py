@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from .._registry import Registry
+from ..data import Cells
+from ..nn import weighted_mean
+
+
+class Encoder(nn.Module):
+    """A set of cells, as a weighted empirical measure, to one vector.
+
+    The contract: ``forward(x: (B, m, n_input), w: (B, m)) -> z: (B, n_latent)`` with ``w >= 0``
+    summing to one in each row. The result depends on the measure ``sum_i w_i delta(x_i)`` alone:
+    not on order, repetition or number of cells, nor on the other sets of the batch (so no batch
+    norm). The read-out is linear: distances and straight lines in ``z`` mean something.
+
+    Subclasses take ``(n_input, n_latent, n_hidden, **options)``.
+
+    Attributes
+    ----------
+    accepts_sparse
+        Whether ``forward`` takes :class:`~scgde.data.SparseCells` as well as tensors.
+    streams
+        Whether the embedding can be computed from pooled sums in ``n_pools`` passes over chunks
+        of cells (see :class:`PooledEncoder`).
+    """
+
+    accepts_sparse: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, x: Cells, w: Tensor) -> Tensor:
+        """Embed sets ``x (B, m, n_input)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
+
+
+class PooledEncoder(Encoder):
+    """An encoder whose cells meet only through weighted means.
+
+    Cells are embedded one by one, see a pooled vector, are updated one by one, and so on; the last
+    pooled vector is read out. A subclass gives ``embed``, ``update`` for each of ``n_updates``
+    blocks, and ``readout``. The number of passes over the cells that a stream needs is
+    ``n_updates + 1``.
+    """
+
+    accepts_sparse: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
+    n_updates: int = 0
+    readout: nn.Module
+
+    @abstractmethod
+    def embed(self, x: Cells) -> tuple[Tensor, Any]:
+        """Return each cell's first hidden state ``(B, m, h)``, and what later blocks need."""
+
+    def update(self, block: int, h: Tensor, pooled: Tensor, extra: Any) -> Tensor:
+        """Return the hidden states after ``block``, given the pooled vector ``(B, h)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no update blocks.")
+
+    def forward(self, x: Cells, w: Tensor) -> Tensor:
+        """Embed sets of cells."""
+        h, extra = self.embed(x)
+        for block in range(self.n_updates):
+            h = self.update(block, h, weighted_mean(h, w), extra)
+        return self.readout(weighted_mean(h, w))
+
+    def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> Tensor:
+        """Embed sets too large for memory, at constant memory.
+
+        Parameters
+        ----------
+        chunks
+            Called once a pass; gives pieces ``(x: (B, c, n_input), w: (B, c))`` whose weights sum
+            to one over all pieces.
+
+        Returns
+        -------
+        ``(B, n_latent)``, equal to ``forward`` on the whole up to rounding.
+        """
+        pools: list[Tensor] = []
+        for _ in range(self.n_updates + 1):
+            total: Tensor | float = 0.0
+            for x, w in chunks():
+                h, extra = self.embed(x)
+                for block, pooled in enumerate(pools):
+                    h = self.update(block, h, pooled, extra)
+                total = total + weighted_mean(h, w)
+            pools.append(total)
+        return self.readout(pools[-1])
+
+
+ENCODERS: Registry[Encoder] = Registry("encoder")

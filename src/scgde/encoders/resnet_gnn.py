@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data import Cells
+from ..nn import CellLinear, MeanPooledBlock
+from ._base import ENCODERS, PooledEncoder
+
+
+@ENCODERS.register("resnet_gnn")
+class ResNetGNNEncoder(PooledEncoder):
+    """Mean-pooled residual blocks with skips from the raw cells; the default.
+
+    GDE paper, App. A.1.3. The raw cells enter at the start and again in every block; all these
+    projections are one product, so the genes are read once.
+
+    Parameters
+    ----------
+    n_input, n_latent, n_hidden
+        Features of a cell, coordinates of an embedding, width of hidden layers.
+    n_blocks
+        Residual blocks, each with one pooling.
+    """
+
+    def __init__(self, n_input: int, n_latent: int, n_hidden: int = 128, n_blocks: int = 2):
+        super().__init__()
+        self.n_updates = n_blocks
+        self.project = CellLinear(n_input, n_hidden * (n_blocks + 2))
+        self.hidden = nn.Linear(n_hidden, n_hidden)
+        self.norm = nn.LayerNorm(n_hidden)
+        self.blocks = nn.ModuleList(MeanPooledBlock(n_hidden) for _ in range(n_blocks))
+        self.readout = nn.Linear(n_hidden, n_latent)
+
+    def embed(self, x: Cells) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embed cells one by one; return the skips of the blocks as well."""
+        first, skip, *skips = self.project(x).chunk(self.n_updates + 2, dim=-1)
+        return self.norm(self.hidden(F.silu(first)) + skip), tuple(skips)
+
+    def update(self, block: int, h: Tensor, pooled: Tensor, extra: tuple[Tensor, ...]) -> Tensor:
+        """Apply a residual block."""
+        return self.blocks[block](h, pooled, extra[block])

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .._registry import Registry
+from ..data import Cells
+
+
+class Generator(nn.Module):
+    """A conditional generator: resamples a population's cells from its embedding.
+
+    The contract: ``loss(x: (B, m, d), w: (B, m), z: (B, n_latent), **covariates) -> (B,)``, not
+    reduced over sets, and ``sample(z, n_cells, *, generator, **covariates) -> (B, n_cells, d)`` for
+    any number of cells, reproducible from the torch generator. ``z`` is projected once for each
+    set and broadcast, never copied to cells.
+
+    Covariates, by keyword: ``library (B, m)``, the size of each cell; ``batch (B, m)``, its batch,
+    -1 for unknown. A generator ignores those it has no use for.
+
+    Subclasses take ``(n_output, n_latent, n_hidden, *, n_batch, **options)``.
+
+    Attributes
+    ----------
+    accepts_sparse
+        Whether ``loss`` takes :class:`~scgde.data.SparseCells` as well as tensors.
+    space
+        ``"counts"``: the generator models raw counts. ``"real"``: it models standardised features.
+    """
+
+    accepts_sparse: ClassVar[bool] = False
+    space: Literal["counts", "real"] = "real"
+
+    @classmethod
+    def resolve(cls, options: dict, is_counts: bool) -> dict:
+        """Return the options with choices that depend on the data made; by default unchanged."""
+        return options
+
+    def initialize(self, mean: Tensor, log_library: Tensor) -> None:
+        """Start from simple statistics of the training cells; by default does nothing.
+
+        Parameters
+        ----------
+        mean
+            Mean of every feature, ``(d,)``.
+        log_library
+            Mean and standard deviation of the cells' log size, ``(2,)``.
+        """
+        return
+
+    def on_step(self, step: int) -> None:
+        """Hear the number of training steps done; by default does nothing."""
+        return
+
+    @abstractmethod
+    def loss(self, x: Cells, w: Tensor, z: Tensor, **covariates: Tensor | None) -> Tensor:
+        """Return the loss of each set, ``(B,)``."""
+
+    @abstractmethod
+    def sample(
+        self,
+        z: Tensor,
+        n_cells: int,
+        *,
+        generator: torch.Generator | None = None,
+        **covariates: Tensor | None,
+    ) -> Tensor:
+        """Draw ``n_cells`` cells of every population, ``(B, n_cells, d)``."""
+
+
+GENERATORS: Registry[Generator] = Registry("generator")

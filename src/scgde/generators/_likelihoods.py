@@ -1,0 +1,161 @@
+"""What a decoder's last layer says about a cell: densities to train on, draws to sample."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .._scvi import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from ..data import Cells, SparseCells, dense
+from ..nn import sparse_product
+from ._counts import count_log_prob
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class NormalLikelihood(nn.Module):
+    """Normal with a mean linear in the hidden state and a learned variance for each feature.
+
+    On sparse cells the squared error is expanded, ``|x - Wh|^2 = |x|^2 - 2 (xW) h + h'W'W h``, so
+    that the matrix of means, cells x genes, is never formed.
+    """
+
+    space = "real"
+
+    def __init__(self, n_output: int, n_hidden: int):
+        super().__init__()
+        self.mean = nn.Linear(n_hidden, n_output)
+        self.log_var = nn.Parameter(torch.zeros(n_output))
+
+    def initialize(self, mean: Tensor, log_library: Tensor) -> None:
+        """Start at the training cells' mean."""
+        self.mean.bias.data.copy_(mean)
+
+    def log_prob(self, h: Tensor, x: Cells, library: Tensor | None = None) -> Tensor:
+        """Return the log-density of each cell, ``(B, m)``, in nats of the standardised features."""
+        precision = torch.exp(-self.log_var)
+        constant = self.log_var.sum() + len(self.log_var) * _LOG_2PI
+        if isinstance(x, SparseCells) and x.device.type == "cpu":
+            error = self._sparse_error(h.flatten(0, 1).float(), x, precision).view(h.shape[:2])
+        else:
+            error = (dense(x) - self.mean(h)).float().square() @ precision
+        return -0.5 * (error + constant)
+
+    def _sparse_error(self, h: Tensor, x: SparseCells, precision: Tensor) -> Tensor:
+        weight, bias = self.mean.weight, self.mean.bias
+        scaled = precision[:, None] * torch.cat([weight, bias[:, None]], 1)
+        h1 = F.pad(h, (0, 1), value=1.0)
+        gram = torch.cat([weight, bias[:, None]], 1).t() @ scaled
+        squares = x.values.square() * precision[x.columns.long()]
+        own = torch.zeros(x.n_cells).index_add(0, x.rows, squares)
+        return own + ((h1 @ gram - 2 * sparse_product(x, scaled)) * h1).sum(-1)
+
+    def sample(self, h: Tensor, library: None, generator: torch.Generator | None) -> Tensor:
+        """Draw cells ``(B, m, d)``."""
+        mean = self.mean(h)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + noise * torch.exp(0.5 * self.log_var)
+
+
+class CountLikelihood(nn.Module):
+    """Counts of a cell given its size; the size itself is log-normal given the hidden state.
+
+    ``mu = library * softmax(Wh + b)``. Modelling the size makes the generator complete: cells can
+    be drawn of any population, observed or not.
+
+    Parameters
+    ----------
+    kind
+        ``"poisson"``; ``"nb"``, negative binomial with a learned dispersion for each gene;
+        ``"zinb"``, the same with zero inflation linear in the hidden state.
+    """
+
+    space = "counts"
+
+    def __init__(self, n_output: int, n_hidden: int, kind: str):
+        super().__init__()
+        self.kind = kind
+        self.scale = nn.Linear(n_hidden, n_output)
+        self.library = nn.Linear(n_hidden, 1)
+        self.library_log_sd = nn.Parameter(torch.zeros(()))
+        if kind != "poisson":
+            self.log_theta = nn.Parameter(torch.zeros(n_output))
+        if kind == "zinb":
+            self.dropout = nn.Linear(n_hidden, n_output)
+            nn.init.constant_(self.dropout.bias, -3.0)
+
+    def initialize(self, mean: Tensor, log_library: Tensor) -> None:
+        """Start at the training cells' mean composition and sizes."""
+        self.scale.bias.data.copy_(torch.log(mean + 1e-3 * mean.mean()))
+        self.library.bias.data.fill_(float(log_library[0]))
+        self.library_log_sd.data.fill_(math.log(max(float(log_library[1]), 0.05)))
+
+    def _log_theta(self) -> Tensor | None:
+        return None if self.kind == "poisson" else self.log_theta.clamp(-8.0, 8.0)
+
+    def _sizes(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        return self.library(h)[..., 0].float(), self.library_log_sd.clamp_min(-5.0)
+
+    def log_prob(self, h: Tensor, x: Cells, library: Tensor) -> Tensor:
+        """Return the log-probability of each cell's counts and size, ``(B, m)``, in nats."""
+        mean, log_sd = self._sizes(h)
+        z = (library.log() - mean) * torch.exp(-log_sd)
+        of_size = -0.5 * z.square() - log_sd - 0.5 * _LOG_2PI
+        if self.kind == "zinb":
+            counts = self._distribution(h, library).log_prob(dense(x)).sum(-1)
+        else:
+            counts = count_log_prob(
+                h.flatten(0, 1),
+                self.scale.weight,
+                self.scale.bias,
+                self._log_theta(),
+                library.flatten(),
+                x if isinstance(x, SparseCells) else _as_sparse(x),
+            ).view(h.shape[:2])
+        return counts + of_size
+
+    def _distribution(self, h: Tensor, library: Tensor):
+        mu = library[..., None] * torch.softmax(self.scale(h).float(), -1)
+        if self.kind == "poisson":
+            return Poisson(mu, validate_args=False)
+        theta = self._log_theta().exp()
+        if self.kind == "nb":
+            return NegativeBinomial(mu=mu, theta=theta, validate_args=False)
+        return ZeroInflatedNegativeBinomial(
+            mu=mu, theta=theta, zi_logits=self.dropout(h).float(), validate_args=False
+        )
+
+    def sample(
+        self, h: Tensor, library: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """Draw counts ``(B, m, d)``, of cells whose sizes are drawn first unless they are given."""
+        if library is None:
+            mean, log_sd = self._sizes(h)
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            library = torch.exp(mean + noise * torch.exp(log_sd))
+        # The distributions draw from torch's global state: lend it the generator's next seed.
+        seed = torch.randint(1 << 62, (), generator=generator, device=h.device).item()
+        devices = [h.device] if h.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            return self._distribution(h, library).sample()
+
+
+def _as_sparse(x: Tensor) -> SparseCells:
+    rows = x.flatten(0, 1)
+    cell, column = rows.nonzero(as_tuple=True)
+    indptr = F.pad(torch.bincount(cell, minlength=len(rows)).cumsum(0), (1, 0))
+    return SparseCells(indptr, column, rows[cell, column], tuple(x.shape))
+
+
+LIKELIHOODS = ("normal", "poisson", "nb", "zinb")
+
+
+def likelihood(kind: str, n_output: int, n_hidden: int) -> NormalLikelihood | CountLikelihood:
+    """Return the likelihood called ``kind``, one of ``LIKELIHOODS``."""
+    if kind == "normal":
+        return NormalLikelihood(n_output, n_hidden)
+    return CountLikelihood(n_output, n_hidden, kind)

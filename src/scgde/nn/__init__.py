@@ -1,0 +1,16 @@
+"""Layers that know no biology."""
+
+from ._linear import MLP, CellLinear, sparse_product
+from ._pool import MeanPooledBlock, weighted_mean
+from ._transform import Standardize, clip, log_normalize
+
+__all__ = [
+    "MLP",
+    "CellLinear",
+    "MeanPooledBlock",
+    "Standardize",
+    "clip",
+    "log_normalize",
+    "sparse_product",
+    "weighted_mean",
+]

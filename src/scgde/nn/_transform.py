@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from ..data import Cells, SparseCells
+
+TARGET_SUM = 1e4
+CLIP = 10.0
+
+
+def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
+    """Return ``log(1 + 10^4 x / library)`` of counts, the field's usual normalisation.
+
+    Parameters
+    ----------
+    x
+        Counts ``(B, m, d)``.
+    library
+        Size of each cell, ``(B, m)``; by default its total.
+    """
+    if isinstance(x, SparseCells):
+        library = x.sum() if library is None else library
+        return x.replace(torch.log1p(x.values * (TARGET_SUM / library.flatten())[x.rows]))
+    library = x.sum(-1) if library is None else library
+    return torch.log1p(x * (TARGET_SUM / library)[..., None])
+
+
+class Standardize(nn.Module):
+    """Scale features to unit variance, and centre them where the cells are stored dense.
+
+    Sparse cells are scaled but not centred, so that they stay sparse. The moments are those of the
+    training cells; they are saved with the model.
+    """
+
+    def __init__(self, n_features: int):
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    @torch.no_grad()
+    def fit(self, blocks: Iterable[np.ndarray | sp.csr_matrix]) -> None:
+        """Set the moments from blocks of cells, each ``(n, d)``.
+
+        A feature that does not vary keeps the scale 1.
+        """
+        n, mean, m2, centre = 0, 0.0, 0.0, True
+        for block in blocks:
+            centre = centre and not sp.issparse(block)
+            if sp.issparse(block):
+                block_mean = np.asarray(block.mean(0, dtype=np.float64)).ravel()
+                square = np.asarray(block.astype(np.float64).power(2).mean(0)).ravel()
+                block_m2 = (square - block_mean**2) * block.shape[0]
+            else:
+                block_mean = block.mean(0, dtype=np.float64)
+                block_m2 = ((block - block_mean) ** 2).sum(0)
+            # Chan's update: exact for any sizes of blocks.
+            k, delta = block.shape[0], block_mean - mean
+            mean = mean + delta * k / (n + k)
+            m2 = m2 + block_m2 + delta**2 * n * k / (n + k)
+            n += k
+        scale = np.sqrt(np.maximum(m2 / max(n, 1), 0))
+        scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
+        self.scale.copy_(torch.from_numpy(scale))
+        self.loc.copy_(torch.from_numpy(mean) if centre else torch.zeros_like(self.loc))
+
+    def forward(self, x: Cells) -> Cells:
+        """Standardise cells ``(B, m, d)``."""
+        if isinstance(x, SparseCells):
+            if not self.loc.any():
+                return x.replace(x.values / self.scale[x.columns.long()])
+            x = x.to_dense()
+        return (x - self.loc) / self.scale
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Return standardised cells to their own units."""
+        return x * self.scale + self.loc
+
+
+def clip(x: Cells) -> Cells:
+    """Return standardised cells within ten standard deviations, for the eyes of a network."""
+    if isinstance(x, SparseCells):
+        return x.replace(x.values.clamp(-CLIP, CLIP))
+    return x.clamp(-CLIP, CLIP)
