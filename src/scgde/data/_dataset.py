@@ -32,6 +32,8 @@ class SetDataset(Dataset):
         Batch of each cell, -1 for unknown.
     labels
         Label of each cell for each label key, ``(n_cells, n_label_keys)``, -1 for unlabelled.
+    is_counts
+        Whether the model takes the cells as counts and so needs to know each cell's size.
     size_factor
         Stands in for each cell's total where given.
     """
@@ -42,10 +44,11 @@ class SetDataset(Dataset):
         index: PopulationIndex,
         batch: np.ndarray | None = None,
         labels: np.ndarray | None = None,
+        is_counts: bool = False,
         size_factor: np.ndarray | None = None,
     ):
-        self.source, self.index = source, index
-        self.batch, self.size_factor = batch, size_factor
+        self.source, self.index, self.batch = source, index, batch
+        self.is_counts, self.size_factor = is_counts, size_factor
         self.labels = None if labels is None else self._population_labels(labels)
 
     def _population_labels(self, labels: np.ndarray) -> np.ndarray:
@@ -68,7 +71,8 @@ class SetDataset(Dataset):
             "context_weight": torch.full(draw.context.shape, 1 / draw.context.shape[1]),
             "target": target,
             "target_weight": torch.full((n_sets, m), 1 / m),
-            "library": self.library(draw.target, target),
+            "context_library": self.library(draw.context, context),
+            "target_library": self.library(draw.target, target),
             "population": torch.from_numpy(draw.population),
         }
         if self.batch is not None:
@@ -86,11 +90,20 @@ class SetDataset(Dataset):
             block = block.toarray()
         return torch.from_numpy(block).view(*rows.shape, -1)
 
-    def library(self, rows: np.ndarray, x: Cells) -> Tensor:
-        """Return the size of each cell, ``(B, m)``: its size factor, else its total."""
+    def library(self, rows: np.ndarray, x: Cells) -> Tensor | None:
+        """Return the size of each cell, ``(B, m)``: its size factor, else its total count."""
+        if not self.is_counts:
+            return None
         if self.size_factor is not None:
             return torch.from_numpy(self.size_factor[rows]).float()
-        return total_counts(x)
+        total = total_counts(x)
+        if not (total > 0).all():
+            raise ValueError(
+                f"Cells without any count, for example row {rows[(total <= 0).numpy()][0]}: a count "
+                "likelihood cannot use them. Remove them with sc.pp.filter_cells(adata, "
+                "min_counts=1)."
+            )
+        return total
 
 
 def set_loader(dataset: SetDataset, sampler: SetSampler) -> DataLoader:
@@ -103,8 +116,8 @@ def _as_it_is(batch: dict) -> dict:
 
 
 def whole_populations(
-    dataset: SetDataset, populations: np.ndarray, max_cells: int
-) -> Iterator[tuple[np.ndarray, Cells, Tensor]]:
+    index: PopulationIndex, populations: np.ndarray, max_cells: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
     """Iterate over whole populations in batches of similar size.
 
     A batch has at most ``max_cells`` cells after padding, or one population. Padding has weight 0,
@@ -112,9 +125,9 @@ def whole_populations(
 
     Yields
     ------
-    Populations ``(B,)``, cells ``(B, m, d)``, weights ``(B, m)``.
+    Populations ``(B,)``, rows of their cells and weights, each ``(B, m)``.
     """
-    sizes = dataset.index.sizes
+    sizes = index.sizes
     ordered = populations[np.argsort(sizes[populations], kind="stable")]
     start = 0
     while start < len(ordered):
@@ -123,8 +136,8 @@ def whole_populations(
             stop += 1
         batch = ordered[start:stop]
         m = sizes[batch[-1]]
-        rows = np.stack([np.resize(dataset.index.cells(p), m) for p in batch])
+        rows = np.stack([np.resize(index.cells(p), m) for p in batch])
         within = np.arange(m) < sizes[batch][:, None]
         weight = torch.from_numpy((within / sizes[batch][:, None]).astype(np.float32))
-        yield batch, dataset.cells(rows), weight
+        yield batch, rows, weight
         start = stop

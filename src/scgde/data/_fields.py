@@ -49,8 +49,9 @@ class _Field(BaseAnnDataField):
 class CellsField(_Field):
     """The cells themselves: ``.X``, a layer, or a representation in ``.obsm``.
 
-    Registered state: ``n_features``, ``names`` (of the features) and ``is_counts`` (all values are
-    whole and not negative).
+    Registered state: ``n_features``, ``names`` (of the features), ``is_counts`` (all values are
+    whole and not negative) and ``n_empty_cells`` (cells whose values are all zero). A matrix on
+    disk is judged by evenly spread blocks of its rows.
     """
 
     registry_key = X_KEY
@@ -67,12 +68,12 @@ class CellsField(_Field):
         self.attr_key = layer if use_rep is None else use_rep
 
     def validate_field(self, adata: AnnData) -> None:
-        """Raise if the matrix is absent or holds anything but finite numbers."""
-        self._scan(adata)
+        """Raise if the matrix is absent."""
+        self._matrix(adata)
 
     def register_field(self, adata: AnnData) -> dict:
-        """Check the values and note what they are."""
-        matrix, is_counts = self._scan(adata)
+        """Check the values and note what they are; raise if any is not a finite number."""
+        matrix, place = self._matrix(adata)
         if self.attr_name != "obsm":
             names = np.asarray(adata.var_names, dtype=object)
         elif isinstance(matrix, pd.DataFrame):
@@ -80,7 +81,7 @@ class CellsField(_Field):
         else:
             stem = self.attr_key.removeprefix("X_")
             names = np.array([f"{stem}_{i}" for i in range(matrix.shape[1])], dtype=object)
-        return {"n_features": matrix.shape[1], "names": names, "is_counts": is_counts}
+        return {"n_features": matrix.shape[1], "names": names, **self._scan(matrix, place)}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
         """Check that the features are those of the source, in the same order."""
@@ -100,7 +101,7 @@ class CellsField(_Field):
             )
         return {**state, "is_counts": state_registry["is_counts"]}
 
-    def _scan(self, adata: AnnData):
+    def _matrix(self, adata: AnnData):
         if self.attr_name == "X":
             matrix, place = adata.X, "adata.X"
             if matrix is None:
@@ -109,8 +110,11 @@ class CellsField(_Field):
             options = getattr(adata, self.attr_name)
             require(self.argument, self.attr_key, options.keys(), f"adata.{self.attr_name}")
             matrix, place = options[self.attr_key], f"adata.{self.attr_name}[{self.attr_key!r}]"
-        source, is_counts = row_source(matrix), True
-        for block in _blocks(source):
+        return matrix, place
+
+    def _scan(self, matrix, place: str) -> dict:
+        is_counts, n_empty = self.attr_name != "obsm", 0
+        for block in _blocks(row_source(matrix)):
             values = block if isinstance(block, np.ndarray) else block.data
             if not np.isfinite(values).all():
                 raise ValueError(
@@ -118,7 +122,8 @@ class CellsField(_Field):
                     "impute them, before setup_anndata."
                 )
             is_counts = is_counts and bool((values >= 0).all() and (values == np.rint(values)).all())
-        return matrix, is_counts and self.attr_name != "obsm"
+            n_empty += int((np.asarray(abs(block).sum(1)) == 0).sum())
+        return {"is_counts": is_counts, "n_empty_cells": n_empty}
 
 
 def _blocks(source: MemoryRows | DiskRows, n_disk_rows: int = 20_000):

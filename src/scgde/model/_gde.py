@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+
+from .._scvi import X_KEY, AnnDataManager, setup_arguments, state_of
+from ..data import (
+    BATCH_KEY,
+    POPULATION_KEY,
+    SIZE_FACTOR_KEY,
+    PopulationIndex,
+    SetDataset,
+    as_keys,
+    label_key,
+    row_source,
+)
+from ..generators import GENERATORS
+from ..module import GDEModule
+from ._populations import PopulationMixin
+from ._sampling import SamplingMixin
+from ._saving import SavingMixin
+from ._setup import SetupMixin
+from ._training import TrainingMixin
+
+
+class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin):
+    """Generative distribution embedding of populations of cells (arXiv 2505.18150).
+
+    A set encoder maps the cells of a population to one vector; a conditional generator resamples
+    the population from it. Trained together, without labels, they are an autoencoder of
+    distributions.
+
+    Parameters
+    ----------
+    adata
+        AnnData or MuData that went through :meth:`setup_anndata` or :meth:`setup_mudata`.
+    encoder, generator
+        Names in ``scgde.encoders.ENCODERS`` and ``scgde.generators.GENERATORS``.
+    n_latent
+        Coordinates of an embedding.
+    n_hidden
+        Width of hidden layers.
+    encoder_kwargs, generator_kwargs
+        Further options of the two, such as ``{"likelihood": "nb"}``.
+    label_head
+        Train a classifier of the labels on the embedding jointly, on the populations that have
+        them (GDE paper, Sec. 6.2); gives :meth:`predict_labels`.
+    seed
+        Seed of the initial weights, and of training and sampling unless they are given another.
+    registry
+        Used by ``load``.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.load("schulteschrepping2020")
+    >>> scgde.model.GDE.setup_anndata(adata, population_key="donor", labels_key="severity")
+    >>> model = scgde.model.GDE(adata, n_latent=8, n_hidden=32)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> model.get_population_embedding().shape
+    (15, 8)
+    """
+
+    def __init__(
+        self,
+        adata: AnnData | MuData | None = None,
+        encoder: str = "resnet_gnn",
+        generator: str = "cvae",
+        n_latent: int = 64,
+        n_hidden: int = 128,
+        encoder_kwargs: dict | None = None,
+        generator_kwargs: dict | None = None,
+        label_head: bool = False,
+        seed: int = 0,
+        registry: dict | None = None,
+    ):
+        super().__init__(adata, registry)
+        self.seed_, self.n_latent_, self.steps_done_ = seed, n_latent, 0
+        self.training_arguments_: dict = {}
+        cells = state_of(self.registry_, X_KEY)
+        keys = as_keys(self.setup_arguments["labels_key"] or [])
+        if label_head and not keys:
+            raise ValueError(
+                "label_head=True needs labels: call setup_anndata with labels_key first."
+            )
+        self.label_keys_with_heads = keys if label_head else []
+        options = GENERATORS.get(generator).resolve(generator_kwargs or {}, cells["is_counts"])
+        # Weights come from the model's own seed; the caller's random state stays as it was.
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            self.module = GDEModule(
+                cells["n_features"],
+                encoder,
+                generator,
+                n_latent,
+                n_hidden,
+                encoder_kwargs,
+                options,
+                n_batch=max(len(self.batch_categories), 1),
+                n_classes=[len(self._classes(key)) for key in self.label_keys_with_heads],
+            )
+        if self.module.generator.space == "counts":
+            self._require_counts(cells)
+        self._model_summary_string = (
+            f"GDE of {cells['n_features']} features: encoder {encoder}, generator {generator} "
+            f"{options or ''}, n_latent {n_latent}, n_hidden {n_hidden}"
+        )
+        self.init_params_ = self._get_init_params(locals())
+
+    @property
+    def setup_arguments(self) -> dict:
+        """The arguments with which the data was set up."""
+        return setup_arguments(self.registry_)
+
+    @property
+    def batch_key(self) -> str | None:
+        """The obs column of the batch, if one was set up."""
+        return self.setup_arguments["batch_key"]
+
+    @property
+    def batch_categories(self) -> list[str]:
+        """The batches of the training data."""
+        state = state_of(self.registry_, BATCH_KEY)
+        return [] if state is None else list(state["categories"])
+
+    def get_feature_names(self) -> pd.Index:
+        """Return the names of the features that cells must have, in order."""
+        return pd.Index(state_of(self.registry_, X_KEY)["names"])
+
+    def get_parameters(self) -> dict:
+        """Return what the model was set up with, in a form that ``.uns`` can keep."""
+        setup, init = self.setup_arguments, self.init_params_["non_kwargs"]
+        return {
+            "population_key": self.population_keys,
+            "layer": setup["layer"] or "",
+            "use_rep": setup["use_rep"] or "",
+            "donor_key": setup["donor_key"] or "",
+            "label_head_keys": list(self.label_keys_with_heads),
+            "is_counts": self.module.generator.space == "counts",
+            "encoder": init["encoder"],
+            "generator": init["generator"],
+            "n_latent": init["n_latent"],
+            "seed": init["seed"],
+            "n_steps": self.steps_done_,
+        }
+
+    def refit(self, adata: AnnData, enable_progress_bar: bool = False) -> GDE:
+        """Return a new model of the same design, trained in the same way on other cells.
+
+        This is how an evaluation trains inside a fold: nothing of the cells left out is known.
+
+        Parameters
+        ----------
+        adata
+            Cells to train on; set up here, as the model's own data was.
+        enable_progress_bar
+            Show the progress of training.
+        """
+        cls = type(self)
+        setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
+        setup(adata, **self.setup_arguments)
+        model = cls(adata, **self.init_params_["non_kwargs"])
+        model.train(**{**self.training_arguments_, "enable_progress_bar": enable_progress_bar})
+        return model
+
+    def _classes(self, key: str) -> list[str]:
+        return list(state_of(self.registry_, label_key(key))["categories"])
+
+    @staticmethod
+    def _require_counts(cells: dict) -> None:
+        if not cells["is_counts"]:
+            raise ValueError(
+                "generator_kwargs['likelihood'] is a count likelihood, but the cells are not "
+                "counts: values are negative or not whole. Set up the layer that holds raw counts "
+                "(setup_anndata(adata, ..., layer='counts')), or use likelihood='normal'."
+            )
+        if cells["n_empty_cells"]:
+            raise ValueError(
+                f"{cells['n_empty_cells']} cells have no counts at all; a count likelihood cannot "
+                "use them. Remove them with sc.pp.filter_cells(adata, min_counts=1) and set up "
+                "again."
+            )
+
+    def _validated_manager(self, adata: AnnData | MuData | None = None) -> AnnDataManager:
+        return self.get_anndata_manager(self._validate_anndata(adata), required=True)
+
+    def _dataset(self, adata: AnnData | MuData | None = None) -> SetDataset:
+        """Return the sets of a registered AnnData."""
+        if adata is None and self.adata is None:
+            raise ValueError(
+                "The model has no data attached: pass adata, or load the model with adata=..."
+            )
+        manager = self._validated_manager(adata)
+        names = pd.Index(state_of(manager.registry, POPULATION_KEY)["names"])
+
+        def column(key: str) -> np.ndarray | None:
+            if state_of(manager.registry, key) is None:
+                return None
+            return np.asarray(manager.get_from_registry(key)).ravel()
+
+        labels = [column(label_key(key)) for key in as_keys(self.setup_arguments["labels_key"] or [])]
+        is_counts = self.module.generator.space == "counts"
+        if is_counts:
+            self._require_counts(state_of(manager.registry, X_KEY))
+        return SetDataset(
+            row_source(manager.get_from_registry(X_KEY)),
+            PopulationIndex(column(POPULATION_KEY), names),
+            batch=column(BATCH_KEY),
+            labels=np.stack(labels, 1) if labels else None,
+            is_counts=is_counts,
+            size_factor=column(SIZE_FACTOR_KEY),
+        )
+
+    def __repr__(self) -> str:
+        trained = f"trained for {self.steps_done_} steps" if self.is_trained_ else "not trained"
+        return f"{self._model_summary_string}; {trained}"
+
+

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+
+from .._errors import listed, unknown
+from .._scvi import BaseModelClass
+from ..data import POPULATION_KEY, as_keys, population_table, whole_populations
+
+_CHUNK = 4096
+
+
+class PopulationMixin(BaseModelClass):
+    """Embeddings of whole populations, and what is read off them."""
+
+    @torch.inference_mode()
+    def get_population_embedding(
+        self,
+        adata: AnnData | MuData | None = None,
+        populations: str | list[str] | None = None,
+        max_cells: int = 8192,
+    ) -> pd.DataFrame:
+        """Embed populations, each from all of its cells.
+
+        Parameters
+        ----------
+        adata
+            Data with the genes of the training data; populations may be new. By default the
+            training data.
+        populations
+            Names of the populations wanted; all by default.
+        max_cells
+            Cells held at once. A larger population is embedded in chunks at constant memory where
+            the encoder streams, and whole where it does not.
+
+        Returns
+        -------
+        DataFrame, populations x ``n_latent``, in the order asked for.
+        """
+        self._check_if_trained(warn=True)
+        adata = self._validate_anndata(adata)
+        dataset = self._dataset(adata)
+        names = dataset.index.names
+        wanted = self._find(populations, names)
+        z = np.empty((len(names), self.n_latent_), dtype=np.float32)
+        for batch, rows, weight in whole_populations(dataset.index, np.unique(wanted), max_cells):
+            if rows.shape[1] > max_cells and self.module.encoder.streams:
+                code = self.module.stream(lambda r=rows, w=weight: self._pieces(dataset, r, w))
+            else:
+                code = self.module.encode(*self._to_device(dataset, rows, weight))
+            z[batch] = code.float().cpu().numpy()
+        columns = [f"gde_{i}" for i in range(self.n_latent_)]
+        return pd.DataFrame(z[wanted], index=pd.Index(names[wanted], name="population"), columns=columns)
+
+    def _pieces(self, dataset, rows: np.ndarray, weight: torch.Tensor) -> Iterator:
+        for start in range(0, rows.shape[1], _CHUNK):
+            piece = slice(start, start + _CHUNK)
+            yield self._to_device(dataset, rows[:, piece], weight[:, piece])
+
+    def _to_device(self, dataset, rows: np.ndarray, weight: torch.Tensor) -> tuple:
+        x = dataset.cells(rows)
+        library, device = dataset.library(rows, x), self.module.device
+        return x.to(device), weight.to(device), None if library is None else library.to(device)
+
+    @staticmethod
+    def _find(populations: str | list[str] | None, names: pd.Index) -> np.ndarray:
+        if populations is None:
+            return np.arange(len(names))
+        wanted = [str(p) for p in ([populations] if np.ndim(populations) == 0 else populations)]
+        found = names.get_indexer(wanted)
+        if (found < 0).any():
+            missing = [p for p, i in zip(wanted, found, strict=True) if i < 0]
+            if len(missing) == 1:
+                raise KeyError(unknown("population", missing[0], names, "the data"))
+            raise KeyError(f"populations {listed(missing)} are not in the data: {listed(names)}.")
+        return found
+
+    def get_population_table(self, adata: AnnData | MuData | None = None) -> pd.DataFrame:
+        """Return one row a population: ``n_cells``, and the obs columns constant within each.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`get_population_embedding`.
+        """
+        adata = self._validate_anndata(adata)
+        index = self._dataset(adata).index
+        table = population_table(self._obs(adata), index.codes, index.names)
+        return table.rename_axis("population")
+
+    def get_population_adata(self, adata: AnnData | MuData | None = None) -> AnnData:
+        """Return an AnnData with one observation a population, as scanpy takes cells.
+
+        ``.X`` is the embedding, ``.obs`` the table of :meth:`get_population_table`.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`get_population_embedding`.
+
+        Returns
+        -------
+        AnnData of populations x ``n_latent``, ready for ``sc.pp.neighbors`` and ``sc.tl.umap``.
+        """
+        embedding = self.get_population_embedding(adata)
+        patients = AnnData(
+            embedding.to_numpy(),
+            obs=self.get_population_table(adata).loc[embedding.index].rename_axis(None),
+            var=pd.DataFrame(index=embedding.columns),
+        )
+        patients.uns["gde_params"] = self.get_parameters()
+        return patients
+
+    @torch.inference_mode()
+    def predict_labels(
+        self,
+        adata: AnnData | MuData | None = None,
+        populations: str | list[str] | None = None,
+        labels_key: str | None = None,
+        soft: bool = False,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the label of populations with the jointly trained head.
+
+        Parameters
+        ----------
+        adata, populations
+            As in :meth:`get_population_embedding`.
+        labels_key
+            Which label, where several were set up; the first by default.
+        soft
+            Return probabilities, populations x classes, rather than the likeliest class.
+
+        Raises
+        ------
+        ValueError
+            If the model has no label head.
+        """
+        if not self.label_keys_with_heads:
+            raise ValueError(
+                "This model has no label head. Build it with label_head=True after setup_anndata "
+                "with labels_key, or classify its embeddings with scgde.tl.classify_populations."
+            )
+        key = self.label_keys_with_heads[0] if labels_key is None else labels_key
+        if key not in self.label_keys_with_heads:
+            raise KeyError(unknown("labels_key", key, self.label_keys_with_heads, "the setup"))
+        z = self.get_population_embedding(adata, populations)
+        probability = self.module.predict_labels(
+            torch.from_numpy(z.to_numpy()).to(self.module.device),
+            self.label_keys_with_heads.index(key),
+        )
+        table = pd.DataFrame(
+            probability.cpu().numpy(), index=z.index, columns=pd.Index(self._classes(key), name=key)
+        )
+        return table if soft else table.idxmax(axis=1).rename(key)
+
+    @staticmethod
+    def _obs(adata: AnnData | MuData) -> pd.DataFrame:
+        if isinstance(adata, AnnData):
+            return adata.obs
+        # Columns of a modality carry its name before a colon in the MuData's own table.
+        extra = {
+            key: values
+            for mod in adata.mod.values()
+            for key, values in mod.obs.items()
+            if key not in adata.obs
+        }
+        return adata.obs.assign(**extra)
+
+    def _population_codes(self, adata: AnnData | MuData) -> np.ndarray:
+        return np.asarray(self._validated_manager(adata).get_from_registry(POPULATION_KEY)).ravel()
+
+    @property
+    def population_keys(self) -> list[str]:
+        """The obs columns whose combinations are populations."""
+        return as_keys(self.setup_arguments["population_key"])

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import inspect
+
+from anndata import AnnData
+from mudata import MuData
+
+from .._errors import listed
+from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass
+from ..data import (
+    BATCH_KEY,
+    POPULATION_KEY,
+    CategoryField,
+    CellsField,
+    DonorField,
+    GroupField,
+    LabelField,
+    MuDataCategoryField,
+    MuDataCellsField,
+    MuDataDonorField,
+    MuDataGroupField,
+    MuDataLabelField,
+    MuDataSizeFactorField,
+    SizeFactorField,
+    as_keys,
+)
+
+
+class SetupMixin(BaseModelClass):
+    """``setup_anndata`` and ``setup_mudata``: which cells, which populations, which labels."""
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        population_key: str | list[str],
+        layer: str | None = None,
+        use_rep: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | list[str] | None = None,
+        donor_key: str | None = None,
+        size_factor_key: str | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Say what in an AnnData the model works on.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes; in memory or backed, dense or sparse; not a view.
+        population_key
+            Column of ``.obs`` that groups cells into populations, or several whose combinations
+            do (``["clone", "day"]``). Cells without a value belong to no population.
+        layer
+            Layer that holds the cells; ``.X`` by default.
+        use_rep
+            Key of a representation in ``.obsm`` to work on instead of genes.
+        batch_key
+            Column of the technical batch, which the generator corrects for.
+        labels_key
+            Column or columns that label populations: constant within a population, missing where
+            unknown.
+        donor_key
+            Column of the donor, where a donor has several populations; donors are then never
+            divided between training and validation.
+        size_factor_key
+            Column of size factors, used in place of each cell's total count.
+        **kwargs
+            Used by ``load``.
+
+        Raises
+        ------
+        KeyError
+            If a key is absent; the message lists close matches.
+        ValueError
+            If ``adata`` is a view, values are not finite, a label varies within a population, or
+            no cell belongs to a population.
+        """
+        arguments = cls._get_setup_method_args(**locals())
+        if not isinstance(adata, AnnData):
+            raise TypeError(
+                f"adata must be an AnnData, got {type(adata).__name__}. "
+                "For a MuData use setup_mudata."
+            )
+        _refuse_view(adata, "adata")
+        populations = as_keys(population_key)
+        fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "population_key", populations)]
+        if batch_key is not None:
+            fields.append(CategoryField(BATCH_KEY, "batch_key", batch_key, missing="error"))
+        if donor_key is not None:
+            fields.append(DonorField(donor_key, populations))
+        if size_factor_key is not None:
+            fields.append(SizeFactorField(size_factor_key))
+        fields += [LabelField(key, populations) for key in as_keys(labels_key or [])]
+        cls._register(adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        population_key: str | list[str],
+        layer: str | None = None,
+        use_rep: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | list[str] | None = None,
+        donor_key: str | None = None,
+        size_factor_key: str | None = None,
+        modalities: dict[str, str] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Say what in a MuData the model works on.
+
+        Parameters
+        ----------
+        mdata
+            Modalities of the same cells.
+        population_key, layer, use_rep, batch_key, labels_key, donor_key, size_factor_key
+            As in :meth:`setup_anndata`.
+        modalities
+            The modality in which an argument is looked up: ``{"layer": "rna"}``. The one of
+            ``layer`` (or of ``use_rep``) is needed; obs columns are by default those of the MuData.
+        **kwargs
+            Used by ``load``.
+
+        Raises
+        ------
+        ValueError
+            If no modality is named for the cells; otherwise as in :meth:`setup_anndata`.
+        """
+        arguments = cls._get_setup_method_args(**locals())
+        if not isinstance(mdata, MuData):
+            raise TypeError(
+                f"mdata must be a MuData, got {type(mdata).__name__}. "
+                "For an AnnData use setup_anndata."
+            )
+        _refuse_view(mdata, "mdata")
+        modality = cls._create_modalities_attr_dict(modalities or {}, arguments)
+        cells = modality.layer or modality.use_rep
+        if cells is None or cells not in mdata.mod:
+            raise ValueError(
+                f"modalities={modalities!r} must name the modality that holds the cells, as "
+                f"{{'layer': ...}} with one of {listed(mdata.mod)}."
+            )
+        populations = as_keys(population_key)
+        fields: list[BaseAnnDataField] = [
+            MuDataGroupField(
+                POPULATION_KEY, "population_key", populations, mod_key=modality.population_key
+            )
+        ]
+        if batch_key is not None:
+            fields.append(
+                MuDataCategoryField(
+                    BATCH_KEY, "batch_key", batch_key, missing="error", mod_key=modality.batch_key
+                )
+            )
+        if donor_key is not None:
+            fields.append(MuDataDonorField(donor_key, populations, mod_key=modality.donor_key))
+        if size_factor_key is not None:
+            fields.append(MuDataSizeFactorField(size_factor_key, mod_key=modality.size_factor_key))
+        fields += [
+            MuDataLabelField(key, populations, mod_key=modality.labels_key)
+            for key in as_keys(labels_key or [])
+        ]
+        field = MuDataCellsField(layer, use_rep, mod_key=cells)
+        cls._register(mdata, field, fields, arguments, **kwargs)
+
+    @classmethod
+    def _register(
+        cls,
+        data: AnnData | MuData,
+        cells: BaseAnnDataField,
+        fields: list[BaseAnnDataField],
+        arguments: dict,
+        source_registry: dict | None = None,
+        **kwargs: object,
+    ) -> None:
+        if kwargs:
+            names = [p for p in inspect.signature(cls.setup_anndata).parameters if p != "kwargs"]
+            raise TypeError(
+                f"setup got unknown arguments {listed(kwargs)}. It takes {listed(names, 12)}."
+            )
+        # All that can be wrong is found before anything is written to the data. Labels and
+        # covariates may be absent in data that a setup is transferred to.
+        cells.validate_field(data)
+        for field in fields:
+            if source_registry is None:
+                field.validate_field(data)
+        manager = AnnDataManager(fields=[cells, *fields], setup_method_args=arguments)
+        manager.register_fields(data, source_registry)
+        cls.register_manager(manager)
+
+
+def _refuse_view(data: AnnData | MuData, argument: str) -> None:
+    if data.is_view:
+        raise ValueError(
+            f"{argument} is a view of another object, which a setup cannot be written to. "
+            f"Copy it first: {argument} = {argument}.copy()."
+        )

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .._errors import require_positive
+from .._scvi import BaseModelClass
+from ..data import DONOR_KEY, SetDataset, SetSampler, set_loader, split_cells, total_counts
+from ..train import SetTrainingPlan, fit
+
+logger = logging.getLogger(__name__)
+
+STEPS_PER_EPOCH = 100
+_MAX_CELLS_FOR_MOMENTS = 50_000
+
+
+class TrainingMixin(BaseModelClass):
+    """``train``: sets drawn anew at every step, whole populations held out."""
+
+    def train(
+        self,
+        max_epochs: int = 20,
+        max_steps: int | None = None,
+        *,
+        populations_per_batch: int = 16,
+        cells_per_population: int = 100,
+        draw: str = "disjoint",
+        train_size: float = 0.9,
+        validation: str | None = None,
+        early_stopping: bool = False,
+        early_stopping_patience: int = 5,
+        accelerator: str = "auto",
+        devices: int | str | list[int] = "auto",
+        seed: int | None = None,
+        plan_kwargs: dict | None = None,
+        **trainer_kwargs: object,
+    ) -> None:
+        """Train the model.
+
+        Every step draws populations, and cells of each, anew; so an epoch is not a pass over the
+        data but a unit of reporting, 100 steps. Ctrl-C ends training; the model keeps what it has
+        learned and is usable.
+
+        Parameters
+        ----------
+        max_epochs
+            Epochs of 100 steps.
+        max_steps
+            Number of steps instead.
+        populations_per_batch, cells_per_population
+            Size of a step.
+        draw
+            ``"disjoint"``: the generator explains cells that the encoder did not see. ``"same"``:
+            both get the same cells, as published.
+        train_size
+            Share of the units that train; the rest gives the validation loss.
+        validation
+            What is held out: whole ``"population"``, whole ``"donor"`` (the default where a donor
+            key is set up) or a share of each population's ``"cell"``.
+        early_stopping, early_stopping_patience
+            Stop after so many epochs without a lower validation loss, and keep the best weights.
+        accelerator, devices
+            As in scvi-tools.
+        seed
+            Seed of splits, draws and noise; by default the model's. On CPU a seeded run is
+            reproduced to the bit.
+        plan_kwargs
+            Options of :class:`~scgde.train.SetTrainingPlan`: ``lr``, ``weight_decay``,
+            ``ema_decay``, ``label_weight``.
+        **trainer_kwargs
+            Options of the Lightning trainer: ``precision``, ``gradient_clip_val``,
+            ``enable_progress_bar``, ...
+
+        Raises
+        ------
+        ValueError
+            If there is one population only, or an argument is out of range.
+        KeyboardInterrupt
+            After Ctrl-C, once the model is usable.
+        """
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "trainer_kwargs")}
+        arguments = {**arguments, **trainer_kwargs}
+        require_positive(max_epochs=max_epochs)
+        n_steps = max_steps if max_steps is not None else max_epochs * STEPS_PER_EPOCH
+        require_positive(max_steps=n_steps)
+        seed = self.seed_ if seed is None else seed
+        dataset = self._dataset()
+        if (dataset.index.sizes > 0).sum() < 2:
+            raise ValueError(
+                f"population_key gives one population only ({dataset.index.names[0]!r}); an "
+                "embedding of populations needs at least two to train on. Choose a finer "
+                "population_key."
+            )
+        if self.label_keys_with_heads and (dataset.labels < 0).all():
+            raise ValueError("label_head=True, but no population has a label: check labels_key.")
+        donors = self.adata.obs.get(f"_scvi_{DONOR_KEY}")
+        training, held_out = split_cells(
+            dataset.index,
+            train_size,
+            by=validation or ("population" if donors is None else "donor"),
+            donors=None if donors is None else donors.to_numpy(),
+            seed=seed,
+        )
+        if early_stopping and len(held_out) == 0:
+            raise ValueError(
+                f"early_stopping=True needs held-out data, but train_size={train_size} leaves "
+                "none. Lower train_size, or stop after max_epochs."
+            )
+        if self.steps_done_ == 0:
+            self._initialize(dataset, training, seed)
+
+        def loader(rows: np.ndarray, n_steps: int, fixed: bool):
+            sampler = SetSampler(
+                dataset.index.restrict(rows),
+                populations_per_batch,
+                cells_per_population,
+                n_steps,
+                draw=draw,
+                # Training that goes on must not draw the same sets again.
+                seed=seed + self.steps_done_,
+                fixed=fixed,
+            )
+            return set_loader(dataset, sampler)
+
+        plan = SetTrainingPlan(self.module, n_steps, self.steps_done_, **plan_kwargs or {})
+        per_epoch = min(STEPS_PER_EPOCH, n_steps)
+        # A validation set of fixed draws: each population about twice.
+        n_validation = max(1, math.ceil(2 * len(np.unique(dataset.index.codes[held_out])) / 16))
+        history, steps, interrupted = fit(
+            plan,
+            loader(training, per_epoch, fixed=False),
+            loader(held_out, min(n_validation, 20), fixed=True) if len(held_out) else None,
+            accelerator=accelerator,
+            devices=devices,
+            patience=early_stopping_patience if early_stopping else None,
+            seed=seed + self.steps_done_,
+            max_epochs=math.ceil(n_steps / per_epoch),
+            max_steps=n_steps,
+            **{"gradient_clip_val": 10.0, **trainer_kwargs},
+        )
+        self._extend_history(history)
+        self.steps_done_ += steps
+        self.is_trained_ = steps > 0 or self.is_trained_
+        self.train_indices, self.validation_indices = training, held_out
+        self.training_arguments_ = arguments
+        if interrupted:
+            logger.warning(
+                "Training was interrupted after %d of %d steps; the model keeps the weights it "
+                "had reached and can be used, saved or trained further.",
+                steps,
+                n_steps,
+            )
+            raise KeyboardInterrupt
+
+    @torch.no_grad()
+    def _initialize(self, dataset: SetDataset, rows: np.ndarray, seed: int) -> None:
+        """Give scales and intercepts their values from (a sample of) the training cells."""
+        if len(rows) > _MAX_CELLS_FOR_MOMENTS:
+            rng = np.random.default_rng(seed)
+            rows = np.sort(rng.choice(rows, _MAX_CELLS_FOR_MOMENTS, replace=False))
+        module, source = self.module, dataset.source
+        if module.standardize is not None:
+            module.standardize.fit(source.chunks(rows))
+            # Sparse cells are not centred, so their standardised mean is not zero.
+            mean = sum(block.sum(0, dtype=np.float64) for block in source.chunks(rows)) / len(rows)
+            mean = torch.from_numpy(np.asarray(mean).ravel()).float().to(module.device)
+            mean = (mean - module.standardize.loc) / module.standardize.scale
+            module.generator.initialize(mean, torch.zeros(2))
+            return
+        mean, log_size, log_total = 0.0, [], []
+        for start in range(0, len(rows), 4096):
+            piece = rows[start : start + 4096, None]
+            x = dataset.cells(piece)
+            total = total_counts(x)[:, 0]
+            size = dataset.library(piece, x)[:, 0]
+            mean = mean + np.asarray(source[piece[:, 0]].sum(0, dtype=np.float64)).ravel()
+            log_size.append(size.log())
+            log_total.append(total.clamp_min(1.0).log())
+        log_size, log_total = torch.cat(log_size), torch.cat(log_total)
+        shift = log_total.mean() - log_size.mean() if dataset.size_factor is not None else 0.0
+        module.library_scale.fill_(math.exp(shift))
+        log_size = log_size + shift
+        module.generator.initialize(
+            torch.from_numpy(mean / len(rows)).float().to(module.device),
+            torch.stack([log_size.mean(), log_size.std()]),
+        )
+
+    def _extend_history(self, history: dict[str, pd.DataFrame]) -> None:
+        """Append to the history of earlier training."""
+        history = {k: v for k, v in history.items() if k not in ("epoch", "step")}
+        if not self.history_:
+            self.history_ = history
+            return
+        for name, new in history.items():
+            old = self.history_.get(name)
+            if old is not None:
+                new.index = new.index + len(old)
+                new.index.name = old.index.name
+            self.history_[name] = new if old is None else pd.concat([old, new])

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data import Cells, dense
+from ..encoders import ENCODERS
+from ..generators import GENERATORS
+from ..nn import Standardize, clip, log_normalize
+
+
+class GDELoss(NamedTuple):
+    """A scalar to minimise, and what it is made of, for the record."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+class GDEModule(nn.Module):
+    """Set encoder, conditional generator and label heads, tied by one loss.
+
+    The encoder sees log-normalised counts where the generator models counts, and standardised
+    features otherwise; the generator then models those too, and what it draws is put back into the
+    features' own units.
+
+    Parameters
+    ----------
+    n_features
+        Features of a cell.
+    encoder, generator
+        Registered names.
+    n_latent, n_hidden
+        Coordinates of an embedding; width of hidden layers.
+    encoder_kwargs, generator_kwargs
+        Further options of the two.
+    n_batch
+        Number of batches that the generator corrects for.
+    n_classes
+        Number of classes of each label head; no heads by default.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        encoder: str = "resnet_gnn",
+        generator: str = "cvae",
+        n_latent: int = 64,
+        n_hidden: int = 128,
+        encoder_kwargs: dict | None = None,
+        generator_kwargs: dict | None = None,
+        n_batch: int = 1,
+        n_classes: Iterable[int] = (),
+    ):
+        super().__init__()
+        self.encoder = ENCODERS.get(encoder)(n_features, n_latent, n_hidden, **encoder_kwargs or {})
+        self.generator = GENERATORS.get(generator)(
+            n_features, n_latent, n_hidden, n_batch=n_batch, **generator_kwargs or {}
+        )
+        self.standardize = Standardize(n_features) if self.generator.space == "real" else None
+        self.label_heads = nn.ModuleList(nn.Linear(n_latent, n) for n in n_classes)
+        self.label_weight = 1.0
+        self.n_features = n_features
+        # Turns size factors into expected totals; 1 where sizes are totals already.
+        self.register_buffer("library_scale", torch.ones(()))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.library_scale.device
+
+    def on_load(self, model: object, **kwargs: object) -> None:
+        """Do nothing: a saved module needs no preparation (scvi-tools calls this)."""
+
+    def encode(self, x: Cells, w: Tensor, library: Tensor | None = None) -> Tensor:
+        """Embed sets ``x (B, m, d)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
+        return self.encoder(self._view(x, library), w)
+
+    def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor, Tensor | None]]]) -> Tensor:
+        """Embed sets too large for memory from chunks ``(x, w, library)``; see PooledEncoder."""
+        return self.encoder.stream(lambda: ((self._view(x, size), w) for x, w, size in chunks()))
+
+    def _view(self, x: Cells, library: Tensor | None) -> Cells:
+        if self.standardize is None:
+            x = log_normalize(x, library * self.library_scale)
+        else:
+            x = clip(self.standardize(x))
+        return x if self.encoder.accepts_sparse else dense(x)
+
+    def loss(self, batch: dict) -> GDELoss:
+        """Return the loss of a batch: the generator's per feature, plus the label heads'."""
+        z = self.encode(batch["context"], batch["context_weight"], batch["context_library"])
+        x, library = batch["target"], batch["target_library"]
+        if self.standardize is None:
+            library = library * self.library_scale
+        else:
+            x = self.standardize(x)
+        x = x if self.generator.accepts_sparse else dense(x)
+        covariates = {"library": library, "batch": batch.get("batch")}
+        generator_loss = self.generator.loss(x, batch["target_weight"], z, **covariates).mean()
+        loss, terms = generator_loss / self.n_features, {"generator_loss": generator_loss}
+        if self.label_heads:
+            terms["label_loss"] = self._label_loss(z, batch["labels"])
+            loss = loss + self.label_weight * terms["label_loss"]
+        return GDELoss(loss, terms)
+
+    def _label_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        total = z.new_zeros(())
+        for head, label in zip(self.label_heads, labels.unbind(1), strict=True):
+            known = label >= 0
+            if known.any():
+                total = total + F.cross_entropy(head(z[known]), label[known])
+        return total
+
+    def predict_labels(self, z: Tensor, head: int = 0) -> Tensor:
+        """Return class probabilities ``(B, n_classes)`` of one label head."""
+        return torch.softmax(self.label_heads[head](z), -1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        z: Tensor,
+        n_cells: int,
+        *,
+        generator: torch.Generator | None = None,
+        batch: Tensor | None = None,
+    ) -> Tensor:
+        """Draw ``(B, n_cells, d)`` cells, in the units of the data."""
+        x = self.generator.sample(z, n_cells, generator=generator, batch=batch)
+        return x if self.standardize is None else self.standardize.inverse(x)

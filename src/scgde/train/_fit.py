@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from copy import deepcopy
+
+import lightning.pytorch as lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+from .._scvi import Trainer, parse_device_args
+from ._plan import SetTrainingPlan
+
+
+class BestWeights(EarlyStopping):
+    """Stop when the validation loss no longer falls, and go back to the best weights."""
+
+    def __init__(self, patience: int):
+        super().__init__(monitor="validation_loss", patience=patience, mode="min")
+        self._best: dict | None = None
+        self._lowest = float("inf")
+
+    def on_validation_end(self, trainer: lightning.Trainer, plan: SetTrainingPlan) -> None:
+        """Keep the weights if they are the best so far."""
+        value = float(trainer.callback_metrics["validation_loss"])
+        if value < self._lowest:
+            self._lowest, self._best = value, deepcopy(plan.module.state_dict())
+        super().on_validation_end(trainer, plan)
+
+    def on_train_end(self, trainer: lightning.Trainer, plan: SetTrainingPlan) -> None:
+        """Restore the best weights."""
+        super().on_train_end(trainer, plan)
+        if self._best is not None:
+            plan.module.load_state_dict(self._best)
+
+
+def auto_precision(accelerator: str) -> str:
+    """Return mixed precision where the device computes in bfloat16, else full precision."""
+    on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def fit(
+    plan: SetTrainingPlan,
+    train_loader: DataLoader,
+    validation_loader: DataLoader | None,
+    *,
+    accelerator: str = "auto",
+    devices: int | str | list[int] = "auto",
+    precision: str = "auto",
+    patience: int | None = None,
+    seed: int = 0,
+    **trainer_kwargs: object,
+) -> tuple[dict[str, pd.DataFrame], int, bool]:
+    """Run the plan; the plan's module holds what was learned even if training is interrupted.
+
+    Parameters
+    ----------
+    plan, train_loader, validation_loader
+        What is trained on what.
+    accelerator, devices
+        As in scvi-tools.
+    precision
+        A Lightning precision; ``"auto"`` is bfloat16 mixed precision where the device has it.
+    patience
+        Epochs without a lower validation loss after which training stops; None for no early stop.
+    seed
+        Seed of all randomness in training; the global state is put back afterwards.
+    **trainer_kwargs
+        Passed to the trainer.
+
+    Returns
+    -------
+    History (a DataFrame for each logged quantity), steps done, and whether Ctrl-C ended it.
+    """
+    accelerator, devices, _ = parse_device_args(accelerator, devices, return_device="torch")
+    callbacks = [*trainer_kwargs.pop("callbacks", [])]
+    if patience is not None:
+        callbacks.append(BestWeights(patience))
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=auto_precision(accelerator) if precision == "auto" else precision,
+        benchmark=False,
+        callbacks=callbacks,
+        check_val_every_n_epoch=1 if validation_loader is not None else None,
+        **trainer_kwargs,
+    )
+    # Lightning answers Ctrl-C by ignoring the signal from then on and leaving the interpreter.
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main_thread else None
+    interrupted = False
+    cuda = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(cuda), _quiet("lightning.pytorch"):
+        torch.manual_seed(seed)
+        try:
+            trainer.fit(plan, train_loader, validation_loader)
+        except (KeyboardInterrupt, SystemExit):
+            interrupted = True
+        finally:
+            if main_thread:
+                signal.signal(signal.SIGINT, handler)
+    plan.module.eval()
+    return trainer.logger.history, trainer.global_step, interrupted
+
+
+class _quiet:  # noqa: N801
+    """Silence a logger's notices (not its warnings) for a while."""
+
+    def __init__(self, *names: str):
+        self.loggers = [
+            logger
+            for name, logger in logging.root.manager.loggerDict.items()
+            if isinstance(logger, logging.Logger) and name.startswith(names)
+        ]
+
+    def __enter__(self):
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.WARNING)
+
+    def __exit__(self, *error: object):
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)
