@@ -30,6 +30,7 @@ __all__ = [
     "Trainer",
     "ZeroInflatedNegativeBinomial",
     "parse_device_args",
+    "release",
     "settings",
     "setup_arguments",
     "state_of",
@@ -45,3 +46,12 @@ def state_of(registry: dict, key: str) -> dict | None:
     """Return what the field ``key`` stored when it was registered; None where it is absent."""
     entry = registry[_FIELD_REGISTRIES_KEY].get(key)
     return None if entry is None else entry[_STATE_REGISTRY_KEY]
+
+
+def release(model: BaseModelClass) -> None:
+    """Drop the references by which scvi-tools keeps a model's data alive."""
+    managers = type(model)._per_instance_manager_store.pop(model.id, {})
+    for uuid, manager in managers.items():
+        if type(model)._setup_adata_manager_store.get(uuid) is manager:
+            del type(model)._setup_adata_manager_store[uuid]
+    model._adata = model._adata_manager = None

@@ -39,13 +39,13 @@ class Generator(nn.Module):
         """Return the options with choices that depend on the data made; by default unchanged."""
         return options
 
-    def initialize(self, mean: Tensor, log_library: Tensor) -> None:
+    def initialize(self, mean: Tensor, var: Tensor, log_library: Tensor) -> None:
         """Start from simple statistics of the training cells; by default does nothing.
 
         Parameters
         ----------
-        mean
-            Mean of every feature, ``(d,)``.
+        mean, var
+            Of every feature, each ``(d,)``; of counts, after scaling every cell to the mean size.
         log_library
             Mean and standard deviation of the cells' log size, ``(2,)``.
         """

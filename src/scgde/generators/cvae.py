@@ -77,9 +77,9 @@ class CVAE(Generator):
             chosen = "nb" if is_counts else "normal"
         return {**options, "likelihood": chosen}
 
-    def initialize(self, mean: Tensor, log_library: Tensor) -> None:
-        """Start the likelihood at the training cells' mean and sizes."""
-        self.likelihood.initialize(mean, log_library)
+    def initialize(self, mean: Tensor, var: Tensor, log_library: Tensor) -> None:
+        """Start the likelihood at the training cells' moments."""
+        self.likelihood.initialize(mean, var, log_library)
 
     def on_step(self, step: int) -> None:
         """Raise the weight of the divergence."""

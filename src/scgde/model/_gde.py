@@ -6,7 +6,7 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 
-from .._scvi import X_KEY, AnnDataManager, setup_arguments, state_of
+from .._scvi import X_KEY, AnnDataManager, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
@@ -165,6 +165,10 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
         model = cls(adata, **self.init_params_["non_kwargs"])
         model.train(**{**self.training_arguments_, "enable_progress_bar": enable_progress_bar})
         return model
+
+    def release(self) -> None:
+        """Let go of the data: scvi-tools keeps every registered AnnData until this is called."""
+        release(self)
 
     def _classes(self, key: str) -> list[str]:
         return list(state_of(self.registry_, label_key(key))["categories"])

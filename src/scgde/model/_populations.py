@@ -171,7 +171,14 @@ class PopulationMixin(BaseModelClass):
         }
         return adata.obs.assign(**extra)
 
-    def _population_codes(self, adata: AnnData | MuData) -> np.ndarray:
+    def get_population_codes(self, adata: AnnData | MuData | None = None) -> np.ndarray:
+        """Return each cell's population as its row in the embedding; -1 for none.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`get_population_embedding`.
+        """
         return np.asarray(self._validated_manager(adata).get_from_registry(POPULATION_KEY)).ravel()
 
     @property

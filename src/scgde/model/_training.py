@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
 from .._errors import require_positive
 from .._scvi import BaseModelClass
 from ..data import DONOR_KEY, SetDataset, SetSampler, set_loader, split_cells, total_counts
+from ..nn import moments
 from ..train import SetTrainingPlan, fit
 
 logger = logging.getLogger(__name__)
@@ -164,30 +167,33 @@ class TrainingMixin(BaseModelClass):
             rows = np.sort(rng.choice(rows, _MAX_CELLS_FOR_MOMENTS, replace=False))
         module, source = self.module, dataset.source
         if module.standardize is not None:
-            module.standardize.fit(source.chunks(rows))
-            # Sparse cells are not centred, so their standardised mean is not zero.
-            mean = sum(block.sum(0, dtype=np.float64) for block in source.chunks(rows)) / len(rows)
-            mean = torch.from_numpy(np.asarray(mean).ravel()).float().to(module.device)
-            mean = (mean - module.standardize.loc) / module.standardize.scale
-            module.generator.initialize(mean, torch.zeros(2))
-            return
-        mean, log_size, log_total = 0.0, [], []
+            mean, var = module.standardize.fit(source.chunks(rows))
+            log_library = torch.zeros(2)
+        else:
+            # Sizes first, then the moments of counts scaled to the mean size.
+            size, total = self._sizes(dataset, rows)
+            shift = (total.log() - size.log()).mean()
+            module.library_scale.fill_(shift.exp())
+            log_size = size.log() + shift
+            log_library = torch.stack([log_size.mean(), log_size.std()])
+            factor = (log_size.exp().mean() / log_size.exp()).numpy()
+            scaled = (
+                sp.diags(factor[start : start + len_]) @ block
+                for start, len_, block in _enumerated(source.chunks(rows))
+            )
+            mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(scaled))
+        module.generator.initialize(mean, var, log_library)
+
+    @staticmethod
+    def _sizes(dataset: SetDataset, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each cell's size and its total count."""
+        sizes, totals = [], []
         for start in range(0, len(rows), 4096):
             piece = rows[start : start + 4096, None]
             x = dataset.cells(piece)
-            total = total_counts(x)[:, 0]
-            size = dataset.library(piece, x)[:, 0]
-            mean = mean + np.asarray(source[piece[:, 0]].sum(0, dtype=np.float64)).ravel()
-            log_size.append(size.log())
-            log_total.append(total.clamp_min(1.0).log())
-        log_size, log_total = torch.cat(log_size), torch.cat(log_total)
-        shift = log_total.mean() - log_size.mean() if dataset.size_factor is not None else 0.0
-        module.library_scale.fill_(math.exp(shift))
-        log_size = log_size + shift
-        module.generator.initialize(
-            torch.from_numpy(mean / len(rows)).float().to(module.device),
-            torch.stack([log_size.mean(), log_size.std()]),
-        )
+            sizes.append(dataset.library(piece, x)[:, 0])
+            totals.append(total_counts(x)[:, 0].clamp_min(1.0))
+        return torch.cat(sizes), torch.cat(totals)
 
     def _extend_history(self, history: dict[str, pd.DataFrame]) -> None:
         """Append to the history of earlier training."""
@@ -201,3 +207,10 @@ class TrainingMixin(BaseModelClass):
                 new.index = new.index + len(old)
                 new.index.name = old.index.name
             self.history_[name] = new if old is None else pd.concat([old, new])
+
+
+def _enumerated(blocks: Iterator) -> Iterator[tuple[int, int, object]]:
+    start = 0
+    for block in blocks:
+        yield start, block.shape[0], block
+        start += block.shape[0]

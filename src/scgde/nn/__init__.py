@@ -2,7 +2,7 @@
 
 from ._linear import MLP, CellLinear, sparse_product
 from ._pool import MeanPooledBlock, weighted_mean
-from ._transform import Standardize, clip, log_normalize
+from ._transform import Standardize, clip, log_normalize, moments
 
 __all__ = [
     "MLP",
@@ -11,6 +11,7 @@ __all__ = [
     "Standardize",
     "clip",
     "log_normalize",
+    "moments",
     "sparse_product",
     "weighted_mean",
 ]

@@ -30,6 +30,27 @@ def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
     return torch.log1p(x * (TARGET_SUM / library)[..., None])
 
 
+def moments(blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of every feature over blocks of cells, each ``(n, d)``.
+
+    Chan's pairwise update, in double precision: exact for blocks of any sizes.
+    """
+    n, mean, m2 = 0, 0.0, 0.0
+    for block in blocks:
+        if sp.issparse(block):
+            block_mean = np.asarray(block.mean(0, dtype=np.float64)).ravel()
+            square = np.asarray(block.astype(np.float64).power(2).mean(0)).ravel()
+            block_m2 = (square - block_mean**2) * block.shape[0]
+        else:
+            block_mean = block.mean(0, dtype=np.float64)
+            block_m2 = ((block - block_mean) ** 2).sum(0)
+        k, delta = block.shape[0], block_mean - mean
+        mean = mean + delta * (k / (n + k))
+        m2 = m2 + block_m2 + delta**2 * (n * k / (n + k))
+        n += k
+    return mean, np.maximum(m2 / n, 0.0)
+
+
 class Standardize(nn.Module):
     """Scale features to unit variance, and centre them where the cells are stored dense.
 
@@ -42,31 +63,30 @@ class Standardize(nn.Module):
         self.register_buffer("loc", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    @torch.no_grad()
-    def fit(self, blocks: Iterable[np.ndarray | sp.csr_matrix]) -> None:
+    def fit(self, blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[Tensor, Tensor]:
         """Set the moments from blocks of cells, each ``(n, d)``.
 
         A feature that does not vary keeps the scale 1.
+
+        Returns
+        -------
+        Mean and variance of the standardised features, each ``(d,)``.
         """
-        n, mean, m2, centre = 0, 0.0, 0.0, True
-        for block in blocks:
-            centre = centre and not sp.issparse(block)
-            if sp.issparse(block):
-                block_mean = np.asarray(block.mean(0, dtype=np.float64)).ravel()
-                square = np.asarray(block.astype(np.float64).power(2).mean(0)).ravel()
-                block_m2 = (square - block_mean**2) * block.shape[0]
-            else:
-                block_mean = block.mean(0, dtype=np.float64)
-                block_m2 = ((block - block_mean) ** 2).sum(0)
-            # Chan's update: exact for any sizes of blocks.
-            k, delta = block.shape[0], block_mean - mean
-            mean = mean + delta * k / (n + k)
-            m2 = m2 + block_m2 + delta**2 * n * k / (n + k)
-            n += k
-        scale = np.sqrt(np.maximum(m2 / max(n, 1), 0))
+        centre = True
+
+        def seen():
+            nonlocal centre
+            for block in blocks:
+                centre = centre and not sp.issparse(block)
+                yield block
+
+        mean, var = moments(seen())
+        scale = np.sqrt(var)
         scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
         self.scale.copy_(torch.from_numpy(scale))
         self.loc.copy_(torch.from_numpy(mean) if centre else torch.zeros_like(self.loc))
+        rest = np.zeros_like(mean) if centre else mean
+        return tuple(torch.from_numpy(a).float() for a in (rest / scale, var / scale**2))
 
     def forward(self, x: Cells) -> Cells:
         """Standardise cells ``(B, m, d)``."""

@@ -80,15 +80,16 @@ def fit(
     callbacks = [*trainer_kwargs.pop("callbacks", [])]
     if patience is not None:
         callbacks.append(BestWeights(patience))
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        precision=auto_precision(accelerator) if precision == "auto" else precision,
-        benchmark=False,
-        callbacks=callbacks,
-        check_val_every_n_epoch=1 if validation_loader is not None else None,
-        **trainer_kwargs,
-    )
+    with _quiet("lightning.pytorch"):
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            precision=auto_precision(accelerator) if precision == "auto" else precision,
+            benchmark=False,
+            callbacks=callbacks,
+            check_val_every_n_epoch=1 if validation_loader is not None else None,
+            **trainer_kwargs,
+        )
     # Lightning answers Ctrl-C by ignoring the signal from then on and leaving the interpreter.
     main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main_thread else None

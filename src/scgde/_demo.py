@@ -1,0 +1,144 @@
+"""The main job on real patients: set up, train, embed, classify, resample."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from rich.console import Console
+from rich.table import Table
+
+from . import datasets, pl, tl
+from .distances import energy_distance
+from .metrics import resampling_report
+from .model import GDE
+
+DATASET, POPULATION, LABEL = "schulteschrepping2020", "donor", "severity"
+MIN_MEAN_COUNT = 0.1
+
+
+def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str, pd.DataFrame]:
+    """Run the demo, print what it computed and write files.
+
+    Parameters
+    ----------
+    output
+        Folder for ``demo.h5ad`` and three figures.
+    seed
+        Seed of everything random.
+    n_steps
+        Training steps.
+
+    Returns
+    -------
+    ``classification`` and ``resampling``, the tables that are printed.
+    """
+    mpl.use("Agg")
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    started = time.perf_counter()
+    adata = datasets.load(DATASET)
+    console.print(f"{datasets.info(DATASET)['title']}: {adata.n_obs:,} cells x {adata.n_vars} genes")
+
+    GDE.setup_anndata(adata, population_key=POPULATION, labels_key=LABEL)
+    model = GDE(adata, n_latent=16, seed=seed)
+    console.print(f"Training {model}")
+    # A tenth of each patient's cells never trains: resampled cells are compared with those.
+    model.train(max_steps=n_steps, cells_per_population=64, validation="cell", train_size=0.9)
+    trained = time.perf_counter()
+    tl.embed_populations(adata, model)
+
+    console.print("Classifying severity; the inductive row trains a model in each of five folds")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = tl.classify_populations(
+            adata, LABEL, setting="both", model=model, n_repeats=10, seed=seed
+        )
+    patient = str(adata.obs[POPULATION].value_counts().idxmax())
+    resampled, generated = _compare(adata, model, patient)
+
+    model_curve = pl.training_curve(model.history)
+    patients = pl.population_map(adata, color=LABEL)
+    cells, _ = pl.resampled_cells(adata[adata.obs[POPULATION] == patient], generated)
+    figures = {"training_curve": model_curve, "patients": patients, "resampled_cells": cells}
+    for name, ax in figures.items():
+        ax.figure.savefig(output / f"{name}.png", dpi=150)
+    _write(adata, output / "demo.h5ad")
+
+    console.print(_score_table(scores))
+    console.print(_resampling_table(resampled, patient))
+    console.print(
+        f"Training took {trained - started:.0f} s, everything {time.perf_counter() - started:.0f} s."
+    )
+    for name in ("demo.h5ad", *(f"{name}.png" for name in figures)):
+        console.print(f"  wrote {output / name}")
+    return {"classification": scores, "resampling": resampled}
+
+
+def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, AnnData]:
+    """Resample a patient; compare with their held-out cells, beside every other patient."""
+    of = adata.obs[POPULATION].to_numpy()
+    held_out = model.validation_indices[of[model.validation_indices] == patient]
+    generated = model.sample(patient, n_cells=int((of == patient).sum()))
+    report = resampling_report(
+        adata.X[of == patient], generated.X, log_normalize=True, min_mean=MIN_MEAN_COUNT
+    )
+    rows = {"variance ratio, resampled to real (median over genes)": report["variance_ratio"]}
+    target = _log_normalized(adata.X[held_out])
+    distance = {
+        other: energy_distance(_log_normalized(adata.X[of == other]), target).item()
+        for other in np.unique(of)
+        if other != patient
+    }
+    nearest = min(distance, key=distance.get)
+    rows["energy distance to held-out cells: resampled"] = energy_distance(
+        _log_normalized(generated.X), target
+    ).item()
+    rows[f"energy distance to held-out cells: nearest other patient ({nearest})"] = distance[nearest]
+    own = np.setdiff1d(np.flatnonzero(of == patient), held_out)
+    rows["energy distance to held-out cells: own training cells (ceiling)"] = energy_distance(
+        _log_normalized(adata.X[own]), target
+    ).item()
+    return pd.DataFrame({"value": rows}), generated
+
+
+def _log_normalized(counts) -> torch.Tensor:
+    x = torch.from_numpy(np.asarray(counts.todense(), dtype=np.float32))
+    return torch.log1p(1e4 * x / x.sum(1, keepdim=True))[None]
+
+
+def _write(adata: AnnData, path: Path) -> None:
+    """Write beside the file and rename, so that a broken run leaves no broken file."""
+    temporary = path.with_name(f".{path.name}")
+    adata.write_h5ad(temporary)
+    temporary.replace(path)
+
+
+def _score_table(scores: pd.DataFrame) -> Table:
+    table = Table(title="Severity of held-out patients (estimate and 95 % interval)")
+    metrics = ["roc_auc", "balanced_accuracy", "accuracy", "f1"]
+    for column in ("representation", "fitted", *metrics):
+        table.add_column(column)
+    for (name, setting), rows in scores.groupby(["representation", "setting"], sort=False):
+        rows = rows.set_index("metric")
+        values = [
+            f"{rows.estimate[m]:.2f} [{rows.low[m]:.2f}, {rows.high[m]:.2f}]" for m in metrics
+        ]
+        table.add_row(name, setting, *values)
+    return table
+
+
+def _resampling_table(resampled: pd.DataFrame, patient: str) -> Table:
+    table = Table(title=f"Cells of {patient}, resampled from one vector")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    for name, value in resampled["value"].items():
+        table.add_row(name, f"{value:.3f}")
+    return table

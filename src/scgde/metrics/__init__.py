@@ -1,0 +1,11 @@
+"""Arrays in, numbers out: no model, no AnnData."""
+
+from ._resampling import resampling_report
+from ._scores import classification_scores, regression_scores, scores_with_intervals
+
+__all__ = [
+    "classification_scores",
+    "regression_scores",
+    "resampling_report",
+    "scores_with_intervals",
+]

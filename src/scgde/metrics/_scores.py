@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
+
+
+def classification_scores(y_true: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Score predicted class probabilities.
+
+    Parameters
+    ----------
+    y_true
+        Class numbers ``(n,)``, from 0 to ``n_classes - 1``.
+    probability
+        ``(n, n_classes)``.
+
+    Returns
+    -------
+    ``accuracy``, ``balanced_accuracy``, ``roc_auc`` (of several classes: one against the rest,
+    averaged over classes) and ``f1`` (of class 1 where there are two, else averaged over classes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = classification_scores(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    >>> float(scores["roc_auc"])
+    1.0
+    """
+    y_pred = probability.argmax(1)
+    binary = probability.shape[1] == 2
+    return {
+        "accuracy": accuracy_score(y_true, y_pred),
+        "balanced_accuracy": balanced_accuracy_score(y_true, y_pred),
+        "roc_auc": roc_auc_score(y_true, probability[:, 1])
+        if binary
+        else roc_auc_score(
+            y_true, probability, multi_class="ovr", labels=np.arange(probability.shape[1])
+        ),
+        "f1": f1_score(y_true, y_pred, average="binary" if binary else "macro", zero_division=0.0),
+    }
+
+
+def regression_scores(y_true: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Score predicted numbers.
+
+    Parameters
+    ----------
+    y_true, prediction
+        Each ``(n,)``.
+
+    Returns
+    -------
+    ``r2``, ``mae`` (in the label's units) and ``spearman`` (0 where the prediction is constant).
+    """
+    constant = np.ptp(prediction) == 0
+    return {
+        "r2": r2_score(y_true, prediction),
+        "mae": mean_absolute_error(y_true, prediction),
+        "spearman": 0.0 if constant else float(spearmanr(y_true, prediction).statistic),
+    }
+
+
+def scores_with_intervals(
+    y_true: np.ndarray,
+    predictions: np.ndarray,
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
+    groups: np.ndarray | None = None,
+    level: float = 0.95,
+    n_bootstrap: int = 400,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Average scores over repeats of cross-validation, with an interval.
+
+    The interval is that of a bootstrap in which a repeat is picked at random and its held-out
+    predictions are resampled by group. So it holds both how the folds fell and which donors the
+    study happened to have; the spread over repeats alone would hide the second.
+
+    Parameters
+    ----------
+    y_true
+        ``(n,)``.
+    predictions
+        Held-out predictions of every repeat, ``(n_repeats, n, ...)``.
+    score
+        ``score(y_true, prediction)``, a number for each name.
+    groups
+        Donor of each entry, ``(n,)``; every entry its own by default.
+    level
+        Coverage of the interval.
+    n_bootstrap, seed
+        Of the bootstrap. Draws that lack a class are left out.
+
+    Returns
+    -------
+    DataFrame, metrics x (``estimate``, ``low``, ``high``).
+    """
+    groups = np.arange(len(y_true)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    members = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
+    rng = np.random.default_rng(seed)
+    estimate = pd.DataFrame([score(y_true, p) for p in predictions]).mean()
+    classes = np.unique(y_true) if np.issubdtype(y_true.dtype, np.integer) else None
+    draws = []
+    for _ in range(n_bootstrap):
+        rows = np.concatenate([members[g] for g in rng.integers(len(members), size=len(members))])
+        if classes is not None and len(np.unique(y_true[rows])) < len(classes):
+            continue
+        draws.append(score(y_true[rows], predictions[rng.integers(len(predictions))][rows]))
+    low, high = pd.DataFrame(draws).quantile([(1 - level) / 2, (1 + level) / 2]).to_numpy()
+    return pd.DataFrame({"estimate": estimate, "low": low, "high": high})

@@ -1,0 +1,6 @@
+"""AnnData and a model or metric in, results in ``.obsm`` and ``.uns`` out."""
+
+from ._classify import classify_populations
+from ._embed import embed_populations
+
+__all__ = ["classify_populations", "embed_populations"]

@@ -1,0 +1,148 @@
+"""What is known of a population before any model: the baselines of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.spatial.distance import pdist
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.kernel_approximation import RBFSampler
+
+from ..data import PopulationIndex, RowSource, group_cells
+
+_MAX_KERNEL_CELLS = 20_000
+
+
+class Representation(NamedTuple):
+    """A population as a vector, and what was fitted to get it.
+
+    ``features(train)`` returns the vectors of all populations, ``(P, k)``, given the numbers of the
+    training populations; ``steps`` are transformers that are fitted on those alone.
+    """
+
+    name: str
+    setting: str
+    features: Callable[[np.ndarray], np.ndarray]
+    steps: tuple = ()
+
+
+class Cells(NamedTuple):
+    """The cells from which baselines are computed."""
+
+    source: RowSource
+    index: PopulationIndex
+    is_counts: bool
+    obs: pd.DataFrame
+
+
+def _log_normalized(block: np.ndarray | sp.csr_matrix) -> np.ndarray | sp.csr_matrix:
+    total = np.maximum(np.asarray(block.sum(1)).reshape(-1, 1), 1)
+    if sp.issparse(block):
+        return sp.diags((1e4 / total).ravel()).dot(block).log1p().tocsr()
+    return np.log1p(block * (1e4 / total))
+
+
+def population_moments(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every feature in every population, ``(P, d)`` each.
+
+    Counts are log-normalised first, cell by cell, which fits nothing.
+    """
+    first = np.zeros((len(cells.index), cells.source.shape[1]))
+    second = np.zeros_like(first)
+    for start in range(0, len(cells.index.order), 4096):
+        rows = cells.index.order[start : start + 4096]
+        block = cells.source[rows]
+        block = _log_normalized(block) if cells.is_counts else block
+        block = block.astype(np.float64)
+        member = sp.csr_matrix(
+            (np.ones(len(rows)), (cells.index.codes[rows], np.arange(len(rows)))),
+            shape=(len(cells.index), len(rows)),
+        )
+        first += _array(member @ block)
+        second += _array(member @ (block.power(2) if sp.issparse(block) else block**2))
+    n = cells.index.sizes[:, None]
+    mean = first / n
+    return mean, np.sqrt(np.maximum(second / n - mean**2, 0))
+
+
+def _array(x: np.ndarray | sp.spmatrix) -> np.ndarray:
+    return x.toarray() if sp.issparse(x) else np.asarray(x)
+
+
+class _UpTo(TransformerMixin, BaseEstimator):
+    """PCA with as many components as the training populations allow, at most ``n``."""
+
+    def __init__(self, n: int = 10):
+        self.n = n
+
+    def fit(self, x: np.ndarray, y: None = None) -> _UpTo:
+        self.pca_ = PCA(min(self.n, len(x) - 1, x.shape[1]), random_state=0).fit(x)
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return self.pca_.transform(x)
+
+
+def _majority(cells: Cells, **_: object) -> Representation:
+    return Representation("majority", "no cells", lambda train: np.zeros((len(cells.index), 1)))
+
+
+def _mean_sd(cells: Cells, moments: tuple, **_: object) -> Representation:
+    features = np.concatenate(moments, 1)
+    return Representation("mean_sd", "inductive", lambda train: features)
+
+
+def _pseudobulk_pca(cells: Cells, moments: tuple, **_: object) -> Representation:
+    return Representation("pseudobulk_pca", "inductive", lambda train: moments[0], (_UpTo(10),))
+
+
+def _composition(cells: Cells, cell_type_key: str | None = None, **_: object) -> Representation:
+    codes, names = group_cells(cells.obs, [cell_type_key])
+    table = np.full((len(cells.index), len(names)), 0.5)  # a pseudo-count: half a cell
+    known = (codes >= 0) & (cells.index.codes >= 0)
+    np.add.at(table, (cells.index.codes[known], codes[known]), 1)
+    log = np.log(table / table.sum(1, keepdims=True))
+    clr = log - log.mean(1, keepdims=True)
+    return Representation("composition", "inductive", lambda train: clr)
+
+
+def _kernel_mean(cells: Cells, seed: int = 0, **_: object) -> Representation:
+    """Mean of random Fourier features; scale and bandwidth are those of the training cells."""
+    rng = np.random.default_rng(seed)
+    n_each = max(2, _MAX_KERNEL_CELLS // len(cells.index))
+    rows = [
+        c if len(c) <= n_each else rng.choice(c, n_each, replace=False)
+        for c in map(cells.index.cells, range(len(cells.index)))
+    ]
+    of = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    block = cells.source[np.concatenate(rows)]
+    block = _log_normalized(block) if cells.is_counts else block
+    x = _array(block)
+
+    def features(train: np.ndarray) -> np.ndarray:
+        in_train = x[np.isin(of, train)]
+        scale = in_train.std(0)
+        scaled = x / np.where(scale > 0, scale, 1)
+        few = np.random.default_rng(seed).choice(len(in_train), min(1000, len(in_train)), False)
+        bandwidth = np.median(pdist(scaled[np.isin(of, train)][few]))
+        sampler = RBFSampler(gamma=0.5 / bandwidth**2, n_components=256, random_state=seed)
+        wave = sampler.fit(scaled[:1]).transform(scaled)
+        sums = np.zeros((len(rows), wave.shape[1]))
+        np.add.at(sums, of, wave)
+        return sums / np.bincount(of, minlength=len(rows))[:, None]
+
+    return Representation("kernel_mean", "inductive", features)
+
+
+BASELINES: dict[str, Callable[..., Representation]] = {
+    "majority": _majority,
+    "mean_sd": _mean_sd,
+    "pseudobulk_pca": _pseudobulk_pca,
+    "composition": _composition,
+    "kernel_mean": _kernel_mean,
+}
