@@ -188,15 +188,18 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
                 "again."
             )
 
+    def _validate_anndata(self, adata: AnnData | MuData | None = None, copy_if_view: bool = True):
+        if adata is None and self.adata is None:
+            raise ValueError(
+                "The model has no data attached: pass adata, or load the model with adata=..."
+            )
+        return super()._validate_anndata(adata, copy_if_view)
+
     def _validated_manager(self, adata: AnnData | MuData | None = None) -> AnnDataManager:
         return self.get_anndata_manager(self._validate_anndata(adata), required=True)
 
     def _dataset(self, adata: AnnData | MuData | None = None) -> SetDataset:
         """Return the sets of a registered AnnData."""
-        if adata is None and self.adata is None:
-            raise ValueError(
-                "The model has no data attached: pass adata, or load the model with adata=..."
-            )
         manager = self._validated_manager(adata)
         names = pd.Index(state_of(manager.registry, POPULATION_KEY)["names"])
 

@@ -58,22 +58,18 @@ class SamplingMixin(BaseModelClass):
         generator.manual_seed(self.seed_ if seed is None else seed)
         per_call = max(1, _MAX_VALUES // self.module.n_features)
         jobs = [
-            (name, min(per_call, n_cells - start))
-            for name in range(len(z))
+            (i, start, min(per_call, n_cells - start))
+            for i in range(len(z))
             for start in range(0, n_cells, per_call)
         ]
         progress = track(
             jobs, "Sampling", disable=not enable_progress_bar or len(jobs) * n_cells < 100_000
         )
         drawn = [
-            self._draw(z.iloc[[i]], n, None if batches is None else batches[i], generator)
-            for i, n in progress
+            self._draw(z.iloc[[i]], start, n, None if batches is None else batches[i], generator)
+            for i, start, n in progress
         ]
         cells = drawn[0] if len(drawn) == 1 else concat(drawn)
-        numbers = np.concatenate([np.arange(n_cells)] * len(z))
-        cells.obs_names = [
-            f"{name}-{i}" for name, i in zip(cells.obs["population"], numbers, strict=True)
-        ]
         for column in ("population", *((self.batch_key,) if batches is not None else ())):
             cells.obs[column] = pd.Categorical(cells.obs[column])
         if len(self.population_keys) == 1 and self.population_keys[0] not in cells.obs:
@@ -108,10 +104,19 @@ class SamplingMixin(BaseModelClass):
         found = dataset.index.names.get_indexer(z.index)
         return z, [dataset.batch[dataset.index.cells(i)] for i in found]
 
-    def _draw(self, z: pd.DataFrame, n_cells: int, batches, generator: torch.Generator) -> AnnData:
-        device, batch = self.module.device, None
+    def _draw(
+        self,
+        z: pd.DataFrame,
+        start: int,
+        n_cells: int,
+        batches: np.ndarray | None,
+        generator: torch.Generator,
+    ) -> AnnData:
+        """Draw cells ``start`` to ``start + n_cells`` of one population."""
+        device, batch, name = self.module.device, None, str(z.index[0])
         obs = pd.DataFrame(
-            {"population": np.repeat(str(z.index[0]), n_cells)}, index=np.arange(n_cells).astype(str)
+            {"population": np.repeat(name, n_cells)},
+            index=[f"{name}-{i}" for i in range(start, start + n_cells)],
         )
         if batches is not None:
             pick = torch.randint(len(batches), (n_cells,), generator=generator, device=device)

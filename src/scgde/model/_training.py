@@ -143,7 +143,7 @@ class TrainingMixin(BaseModelClass):
             seed=seed + self.steps_done_,
             max_epochs=math.ceil(n_steps / per_epoch),
             max_steps=n_steps,
-            **{"gradient_clip_val": 10.0, **trainer_kwargs},
+            **{"gradient_clip_val": 10.0, "log_every_n_steps": per_epoch, **trainer_kwargs},
         )
         self._extend_history(history)
         self.steps_done_ += steps

@@ -37,12 +37,13 @@ def moments(blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[np.ndarray, n
     """
     n, mean, m2 = 0, 0.0, 0.0
     for block in blocks:
+        block = block.astype(np.float64)
         if sp.issparse(block):
-            block_mean = np.asarray(block.mean(0, dtype=np.float64)).ravel()
-            square = np.asarray(block.astype(np.float64).power(2).mean(0)).ravel()
+            block_mean = np.asarray(block.mean(0)).ravel()
+            square = np.asarray(block.power(2).mean(0)).ravel()
             block_m2 = (square - block_mean**2) * block.shape[0]
         else:
-            block_mean = block.mean(0, dtype=np.float64)
+            block_mean = block.mean(0)
             block_m2 = ((block - block_mean) ** 2).sum(0)
         k, delta = block.shape[0], block_mean - mean
         mean = mean + delta * (k / (n + k))

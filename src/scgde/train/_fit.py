@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import warnings
 from copy import deepcopy
 
 import lightning.pytorch as lightning
@@ -94,8 +95,10 @@ def fit(
     main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main_thread else None
     interrupted = False
+    plan.module.train()  # Lightning keeps the mode that it finds
     cuda = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(cuda), _quiet("lightning.pytorch"):
+    with torch.random.fork_rng(cuda), _quiet("lightning.pytorch"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
         torch.manual_seed(seed)
         try:
             trainer.fit(plan, train_loader, validation_loader)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sklearn.metrics import roc_auc_score
+
+from scgde.metrics import (
+    classification_scores,
+    regression_scores,
+    resampling_report,
+    scores_with_intervals,
+)
+
+
+def auc_only(y, p):
+    return {"roc_auc": roc_auc_score(y, p)}
+
+
+def test_perfect_and_constant_predictions():
+    y = np.array([0, 1, 2, 0, 1, 2])
+    perfect = classification_scores(y, np.eye(3)[y])
+    assert all(value == 1.0 for value in perfect.values())
+    constant = classification_scores(y, np.tile([1.0, 0.0, 0.0], (6, 1)))
+    assert constant["roc_auc"] == 0.5
+    assert constant["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert regression_scores(np.arange(5.0), np.full(5, 2.0))["spearman"] == 0.0
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    """AUC of one normal feature, known in closed form, in studies of 60 donors."""
+    from scipy.stats import norm
+
+    truth, inside = norm.cdf(1 / np.sqrt(2)), 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        y = np.repeat([0, 1], 30)
+        p = norm.cdf(rng.normal(y, 1.0) - 0.5)
+        table = scores_with_intervals(
+            y, p[None], auc_only, n_bootstrap=100, seed=seed
+        )
+        low, high = table.loc["roc_auc", ["low", "high"]]
+        inside += low <= truth <= high
+    assert 0.85 <= inside / 40 <= 1.0
+
+
+def test_copies_of_a_donor_are_no_more_evidence():
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 1], 15)
+    p = np.clip(y + rng.normal(0, 0.8, 30), 0.01, 0.99)
+
+    def width(repeat, groups=None):
+        table = scores_with_intervals(
+            y.repeat(repeat), p[None].repeat(repeat, 1), auc_only, groups
+        )
+        return table.loc["roc_auc", "high"] - table.loc["roc_auc", "low"]
+
+    assert width(8, np.arange(30).repeat(8)) == pytest.approx(width(1), rel=0.3)
+    assert width(8) < 0.6 * width(1)
+
+
+def test_resampling_report_tells_collapse_from_truth():
+    rng = np.random.default_rng(0)
+    real = rng.poisson(np.exp(rng.normal(1, 0.5, 20)), (600, 20)).astype(np.float32)
+    good = real[rng.permutation(600)[:400]]
+    collapsed = np.tile(real.mean(0), (400, 1))
+    best, worst = (resampling_report(real, x) for x in (good, collapsed))
+    assert best["variance_ratio"] == pytest.approx(1, abs=0.15)
+    assert best["energy_distance"] < 2 * best["split_half_energy_distance"]
+    assert worst["mean_correlation"] > 0.999
+    assert worst["variance_ratio"] < 0.01
+    assert worst["energy_distance"] > 10 * worst["split_half_energy_distance"]
+
+
+def test_resampling_report_needs_the_same_features():
+    with pytest.raises(ValueError, match="features"):
+        resampling_report(np.zeros((3, 2)), np.zeros((3, 4)))

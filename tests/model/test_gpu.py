@@ -1,0 +1,43 @@
+"""Runs wherever CUDA is present."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import scgde
+
+from ..conftest import fit, sparse_counts
+
+GDE = scgde.model.GDE
+pytestmark = pytest.mark.gpu
+
+
+def test_train_embed_sample_and_save_on_gpu_load_on_cpu(patients, tmp_path):
+    GDE.setup_anndata(patients, population_key="donor", labels_key="severity")
+    model = GDE(patients, n_latent=6, n_hidden=16, label_head=True)
+    fit(model, max_steps=50, accelerator="gpu", devices=1)
+    model.to_device("cuda:0")
+    assert model.device.type == "cuda"
+    z, cells = model.get_population_embedding(), model.sample("C19-CB-0002", 50)
+    assert np.isfinite(z).all(None)
+    assert cells.shape == (50, 60)
+    assert (model.sample("C19-CB-0002", 50).X != cells.X).nnz == 0
+    model.save(tmp_path / "m")
+    again = GDE.load(tmp_path / "m", adata=patients, accelerator="cpu")
+    np.testing.assert_allclose(again.get_population_embedding(), z, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "poisson", "nb", "zinb"])
+def test_sparse_loss_on_gpu_equals_cpu(likelihood):
+    from scgde.data import SparseCells
+    from scgde.generators import CVAE
+
+    torch.manual_seed(0)
+    x = SparseCells.from_scipy(sparse_counts(), 4)
+    law = CVAE(40, 4, 16, likelihood=likelihood).likelihood
+    h = torch.randn(4, 16, 16)
+    on_cpu = law.log_prob(h, x, x.sum())
+    on_gpu = law.cuda().log_prob(h.cuda(), x.to("cuda"), x.to("cuda").sum())
+    torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-3, atol=1e-2)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import anndata
+import pytest
+
+from scgde._cli import main
+
+
+def test_demo_computes_and_writes_what_it_prints(tmp_path, capsys):
+    main(["demo", "--output", str(tmp_path / "out"), "--steps", "3"])
+    printed = capsys.readouterr().out
+    for name in ("demo.h5ad", "training_curve.png", "patients.png", "resampled_cells.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 1_000
+        assert name in printed.replace("\n", "")
+    for row in ("majority", "mean_sd", "pseudobulk_pca", "kernel_mean", "gde", "inductive"):
+        assert row in printed
+    adata = anndata.read_h5ad(tmp_path / "out" / "demo.h5ad")
+    scores = adata.uns["gde_classification"]["scores"]
+    assert set(scores["setting"]) >= {"transductive", "inductive"}
+    assert adata.obsm["X_gde"].shape[0] == adata.n_obs
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip()

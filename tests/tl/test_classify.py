@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgde
+from scgde.tl import classify_populations, embed_populations
+
+from ..conftest import fit, normal_populations
+
+GDE = scgde.model.GDE
+QUICK = {"n_repeats": 2, "n_splits": 3, "enable_progress_bar": False}
+
+
+@pytest.fixture(scope="module")
+def separable():
+    adata = normal_populations(30)
+    GDE.setup_anndata(adata, population_key="population")
+    model = GDE(adata, n_latent=6, n_hidden=16)
+    fit(model, max_steps=300, cells_per_population=30, plan_kwargs={"lr": 5e-3})
+    embed_populations(adata, model)
+    return adata, model
+
+
+def value(table, representation, metric="roc_auc", **where):
+    rows = table[(table.representation == representation) & (table.metric == metric)]
+    for key, wanted in where.items():
+        rows = rows[rows[key] == wanted]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_finds_a_signal_beside_its_baselines(separable):
+    adata, _ = separable
+    adata.obs["type"] = np.where(np.arange(adata.n_obs) % 3, "T", "B")
+    table = classify_populations(adata, "group", cell_type_key="type", **QUICK)
+    assert set(table.representation) == {
+        "gde",
+        "majority",
+        "mean_sd",
+        "pseudobulk_pca",
+        "composition",
+        "kernel_mean",
+    }
+    for name in ("gde", "mean_sd", "pseudobulk_pca", "kernel_mean"):
+        assert value(table, name).estimate > 0.9, name
+    assert value(table, "majority").estimate == 0.5
+    assert value(table, "composition").estimate < 0.8  # all populations have one composition
+    assert ((table.low <= table.estimate) & (table.estimate <= table.high)).all()
+
+
+def test_no_signal_gives_no_score(separable):
+    adata, _ = separable
+    rng = np.random.default_rng(0)
+    coin = dict(zip(adata.obs["population"].unique(), rng.permutation(["x", "y"] * 15), strict=True))
+    adata.obs["coin"] = adata.obs["population"].map(coin).astype(str)
+    table = classify_populations(adata, "coin", **QUICK)
+    for name in ("gde", "mean_sd", "pseudobulk_pca", "kernel_mean"):
+        assert value(table, name).low < 0.5 < value(table, name).high + 0.1, name
+
+
+def test_donors_are_held_out_whole(separable):
+    """Labels that are coin flips of donors can be known only through the donor."""
+    adata, model = separable
+    adata = adata.copy()
+    population = adata.obs["population"].str.removeprefix("p").astype(int)
+    x = adata.X.copy()
+    x[:, 0] = (population // 3) * 5  # a donor's three populations look alike
+    adata.X = x
+    rng = np.random.default_rng(1)
+    adata.obs["donor"] = (population // 3).astype(str)
+    flips = rng.permutation(["x", "y"] * 5)
+    adata.obs["flip"] = [flips[d] for d in population // 3]
+    embed_populations(adata, model)
+    leaky = classify_populations(adata, "flip", baselines=["mean_sd"], **QUICK)
+    sound = classify_populations(adata, "flip", baselines=["mean_sd"], donor_key="donor", **QUICK)
+    assert value(sound, "mean_sd").estimate < value(leaky, "mean_sd").estimate
+
+
+def test_numbers_several_labels_and_missing_values(separable):
+    adata, _ = separable
+    adata.obs["three"] = pd.cut(adata.obs["size"], 3, labels=["s", "m", "l"]).astype(object)
+    adata.obs.loc[adata.obs["population"].isin(["p0", "p1"]), "three"] = None
+    table = classify_populations(adata, ["size", "three"], baselines=["majority", "mean_sd"], **QUICK)
+    assert value(table, "gde", "r2", label="size").estimate > 0.7
+    assert value(table, "majority", "r2", label="size").estimate < 0.1
+    assert value(table, "gde", label="three").n_populations == 28
+    assert value(table, "gde", label="size").n_populations == 30
+    predictions = adata.uns["gde_classification"]["predictions"]
+    assert len(predictions) == 3 * (28 + 30)
+
+
+def test_leave_one_out(separable):
+    adata, _ = separable
+    table = classify_populations(adata, "group", baselines=["majority"], n_splits="leave-one-out")
+    assert value(table, "gde").estimate > 0.9
+
+
+def test_inductive_trains_without_the_held_out_populations(separable, monkeypatch):
+    adata, model = separable
+    seen = []
+    original = GDE.refit
+
+    def spy(self, cells, **kwargs):
+        seen.append(set(cells.obs["population"]))
+        return original(self, cells, **kwargs)
+
+    monkeypatch.setattr(GDE, "refit", spy)
+    before = len(GDE._per_instance_manager_store)
+    table = classify_populations(
+        adata, "group", setting="both", model=model, baselines=["majority"], **QUICK
+    )
+    assert len(seen) == 3
+    everyone = set(adata.obs["population"])
+    held_out = [everyone - fold for fold in seen]
+    assert set.union(*held_out) == everyone
+    assert sum(map(len, held_out)) == 30
+    assert value(table, "gde", setting="inductive").estimate > 0.85
+    assert value(table, "gde", setting="transductive").estimate > 0.85
+    assert len(GDE._per_instance_manager_store) == before
+
+
+def test_population_adata(separable):
+    adata, model = separable
+    populations = model.get_population_adata(adata)
+    table = classify_populations(populations, "group", **QUICK)
+    assert value(table, "gde").estimate > 0.9
+    assert set(table.representation) == {"gde", "majority"}
+    with pytest.raises(ValueError, match="need cells"):
+        classify_populations(populations, "group", baselines=["mean_sd"], **QUICK)
+
+
+def test_scores_are_reproducible(separable):
+    adata, _ = separable
+    tables = [classify_populations(adata, "group", **QUICK) for _ in range(2)]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_an_embedding_trained_on_the_label_is_refused():
+    adata = normal_populations(12)
+    GDE.setup_anndata(adata, population_key="population", labels_key="group")
+    model = GDE(adata, n_latent=4, n_hidden=8, label_head=True)
+    fit(model)
+    embed_populations(adata, model)
+    with pytest.raises(ValueError, match="trained on this label"):
+        classify_populations(adata, "group", **QUICK)
+    table = classify_populations(
+        adata, "group", setting="inductive", model=model, baselines=["majority"], **QUICK
+    )
+    assert set(table.setting) == {"inductive", "no cells"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"labels_key": "grup"}, KeyError, "Did you mean 'group'"),
+        ({"embedding_key": "gdee"}, KeyError, "embed_populations"),
+        ({"setting": "inductive"}, ValueError, "pass model="),
+        ({"setting": "trans"}, ValueError, "setting='trans'"),
+        ({"n_splits": 28}, ValueError, "rarest class"),
+        ({"baselines": ["mean"]}, ValueError, "baselines='mean'"),
+        ({"baselines": ["composition"]}, KeyError, "cell_type_key=None"),
+        ({"labels_key": "same"}, ValueError, "one value only"),
+        ({"donor_key": "hospital"}, KeyError, "donor_key='hospital'"),
+    ],
+)
+def test_bad_input(separable, arguments, error, match):
+    adata, _ = separable
+    adata.obs["same"] = "x"
+    before = set(adata.uns)
+    with pytest.raises(error, match=match):
+        classify_populations(adata, **{"labels_key": "group", **QUICK, **arguments})
+    assert set(adata.uns) == before
+
+
+def test_populations_that_changed_since_are_noticed(separable):
+    adata, _ = separable
+    fewer = adata[adata.obs["population"] != "p0"].copy()
+    with pytest.raises(ValueError, match="embed_populations again"):
+        classify_populations(fewer, "group", **QUICK)
