@@ -53,7 +53,9 @@ def normal_populations(n_populations=12, n_cells=60, n_features=5, seed=0) -> An
     """Dense normal populations that differ in their means."""
     rng = np.random.default_rng(seed)
     means = rng.normal(0, 3, (n_populations, n_features))
-    x = (means[:, None] + rng.normal(size=(n_populations, n_cells, n_features))).reshape(-1, n_features)
+    x = (means[:, None] + rng.normal(size=(n_populations, n_cells, n_features))).reshape(
+        -1, n_features
+    )
     adata = AnnData(x.astype(np.float32))
     adata.obs["population"] = np.repeat([f"p{i}" for i in range(n_populations)], n_cells)
     adata.obs["group"] = np.where(means[:, 0] > 0, "high", "low").repeat(n_cells)

@@ -56,7 +56,9 @@ def test_imports_point_down(layer):
 def test_scvi_is_touched_in_one_file():
     for file in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names = (
+                [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            )
             names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if any(name.split(".")[0] == "scvi" for name in names):
                 assert file.name == "_scvi.py", file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -42,13 +43,16 @@ def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str,
     mpl.use("Agg")
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    # Tables need room where the output is not a terminal (and so has no width of its own).
+    console = Console(width=None if sys.stdout.isatty() else 120)
     started = time.perf_counter()
     adata = datasets.load(DATASET)
-    console.print(f"{datasets.info(DATASET)['title']}: {adata.n_obs:,} cells x {adata.n_vars} genes")
+    console.print(
+        f"{datasets.info(DATASET)['title']}: {adata.n_obs:,} cells x {adata.n_vars} genes"
+    )
 
     GDE.setup_anndata(adata, population_key=POPULATION, labels_key=LABEL)
-    model = GDE(adata, n_latent=16, seed=seed)
+    model = GDE(adata, seed=seed)
     console.print(f"Training {model}")
     # A tenth of each patient's cells never trains: resampled cells are compared with those.
     model.train(max_steps=n_steps, cells_per_population=64, validation="cell", train_size=0.9)
@@ -101,7 +105,9 @@ def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, An
     rows["energy distance to held-out cells: resampled"] = energy_distance(
         _log_normalized(generated.X), target
     ).item()
-    rows[f"energy distance to held-out cells: nearest other patient ({nearest})"] = distance[nearest]
+    rows[f"energy distance to held-out cells: nearest other patient ({nearest})"] = distance[
+        nearest
+    ]
     own = np.setdiff1d(np.flatnonzero(of == patient), held_out)
     rows["energy distance to held-out cells: own training cells (ceiling)"] = energy_distance(
         _log_normalized(adata.X[own]), target

@@ -11,7 +11,9 @@ from scgde.generators import GENERATORS
 
 D, L = 5, 3
 COUNT_OPTIONS = {"cvae": [{"likelihood": k} for k in ("normal", "poisson", "nb", "zinb")]}
-CASES = [(name, options) for name in GENERATORS.names() for options in COUNT_OPTIONS.get(name, [{}])]
+CASES = [
+    (name, options) for name in GENERATORS.names() for options in COUNT_OPTIONS.get(name, [{}])
+]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join([case[0], *case[1].values()]))
@@ -61,7 +63,9 @@ def test_zero_weight_is_absence(generator):
 
 @pytest.mark.parametrize("n_cells", [1, 7, 300])
 def test_samples_any_number_of_cells(generator, n_cells):
-    x = generator.eval().sample(torch.randn(2, L), n_cells, generator=torch.Generator().manual_seed(0))
+    x = generator.eval().sample(
+        torch.randn(2, L), n_cells, generator=torch.Generator().manual_seed(0)
+    )
     assert x.shape == (2, n_cells, D)
     assert x.isfinite().all()
 

@@ -43,8 +43,6 @@ class DummyGenerator(Generator):
         return mean + torch.randn(len(z), n_cells, mean.shape[-1], generator=generator)
 
 
-
-
 def test_dummies_train_end_to_end_by_name(tmp_path):
     adata = normal_populations()
     scgde.model.GDE.setup_anndata(adata, population_key="population")
@@ -56,8 +54,9 @@ def test_dummies_train_end_to_end_by_name(tmp_path):
         encoder_kwargs={"width": 5},
     )
     fit(model, max_steps=300, cells_per_population=30, plan_kwargs={"lr": 1e-2})
-    assert model.history["train_loss"]["train_loss"].iloc[-1] < 0.5 * (
-        model.history["train_loss"]["train_loss"].iloc[0]
+    assert (
+        model.history["train_loss"]["train_loss"].iloc[-1]
+        < 0.5 * (model.history["train_loss"]["train_loss"].iloc[0])
     )
     cells = model.sample("p3", 500)
     real = adata[adata.obs["population"] == "p3"].X

@@ -61,10 +61,18 @@ def test_disjoint_draws_share_no_cell(index):
 def test_seed_epoch_and_rank_make_the_draw(index):
     first = draws(index, seed=1, epoch=2)
     assert all(
-        (a.context == b.context).all() for a, b in zip(first, draws(index, seed=1, epoch=2), strict=True)
+        (a.context == b.context).all()
+        for a, b in zip(first, draws(index, seed=1, epoch=2), strict=True)
     )
-    for other in ({"seed": 2, "epoch": 2}, {"seed": 1, "epoch": 3}, {"seed": 1, "epoch": 2, "rank": 1}):
-        assert any((a.context != b.context).any() for a, b in zip(first, draws(index, **other), strict=True))
+    for other in (
+        {"seed": 2, "epoch": 2},
+        {"seed": 1, "epoch": 3},
+        {"seed": 1, "epoch": 2, "rank": 1},
+    ):
+        assert any(
+            (a.context != b.context).any()
+            for a, b in zip(first, draws(index, **other), strict=True)
+        )
 
 
 def test_fixed_draws_are_the_same_in_every_epoch(index):

@@ -22,7 +22,9 @@ def test_integer_weights_are_repetition_and_batches_are_separate():
     repeated = energy_distance(x.repeat_interleave(counts, 1), y)
     weighted = energy_distance(x, y, wx=(counts / counts.sum()).expand(3, -1))
     torch.testing.assert_close(repeated, weighted)
-    torch.testing.assert_close(weighted[1:2], energy_distance(x[1:2], y[1:2], wx=(counts / counts.sum())[None]))
+    torch.testing.assert_close(
+        weighted[1:2], energy_distance(x[1:2], y[1:2], wx=(counts / counts.sum())[None])
+    )
 
 
 def test_shapes_are_checked():

@@ -42,7 +42,9 @@ def test_count_log_prob_does_not_depend_on_the_chunks(problem, monkeypatch):
     x, (h, weight, bias, log_theta), _ = problem
     whole = count_log_prob(h, weight, bias, log_theta, x.sum().flatten(), x)
     monkeypatch.setattr("scgde.generators._counts._CPU_CHUNK", 7 * 30)
-    torch.testing.assert_close(whole, count_log_prob(h, weight, bias, log_theta, x.sum().flatten(), x))
+    torch.testing.assert_close(
+        whole, count_log_prob(h, weight, bias, log_theta, x.sum().flatten(), x)
+    )
 
 
 def test_expanded_normal_error_equals_the_plain_one():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from sklearn.metrics import roc_auc_score
 
 from scgde.metrics import (
@@ -36,9 +35,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         rng = np.random.default_rng(seed)
         y = np.repeat([0, 1], 30)
         p = norm.cdf(rng.normal(y, 1.0) - 0.5)
-        table = scores_with_intervals(
-            y, p[None], auc_only, n_bootstrap=100, seed=seed
-        )
+        table = scores_with_intervals(y, p[None], auc_only, n_bootstrap=100, seed=seed)
         low, high = table.loc["roc_auc", ["low", "high"]]
         inside += low <= truth <= high
     assert 0.85 <= inside / 40 <= 1.0
@@ -50,9 +47,7 @@ def test_copies_of_a_donor_are_no_more_evidence():
     p = np.clip(y + rng.normal(0, 0.8, 30), 0.01, 0.99)
 
     def width(repeat, groups=None):
-        table = scores_with_intervals(
-            y.repeat(repeat), p[None].repeat(repeat, 1), auc_only, groups
-        )
+        table = scores_with_intervals(y.repeat(repeat), p[None].repeat(repeat, 1), auc_only, groups)
         return table.loc["roc_auc", "high"] - table.loc["roc_auc", "low"]
 
     assert width(8, np.arange(30).repeat(8)) == pytest.approx(width(1), rel=0.3)

@@ -92,11 +92,15 @@ def test_batch_with_missing_values(patients):
 def test_size_factor_that_is_not_positive(patients, value):
     patients.obs["size"] = 1.0
     patients.obs.iloc[3, -1] = value
-    refuses(patients, ValueError, "1 cells have a missing, zero or negative", size_factor_key="size")
+    refuses(
+        patients, ValueError, "1 cells have a missing, zero or negative", size_factor_key="size"
+    )
 
 
 def test_no_population_at_all(patients):
-    patients.obs["clone"] = pd.Series([None] * patients.n_obs, index=patients.obs_names, dtype=object)
+    patients.obs["clone"] = pd.Series(
+        [None] * patients.n_obs, index=patients.obs_names, dtype=object
+    )
     with pytest.raises(ValueError, match="leaves no population"):
         GDE.setup_anndata(patients, population_key="clone")
 

@@ -98,7 +98,9 @@ def test_populations_of_unequal_size_embed_from_all_their_cells(trained):
 def test_streaming_equals_the_whole(trained, monkeypatch):
     whole = trained.get_population_embedding()
     monkeypatch.setattr("scgde.model._populations._CHUNK", 7)
-    np.testing.assert_allclose(trained.get_population_embedding(max_cells=10), whole, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        trained.get_population_embedding(max_cells=10), whole, rtol=1e-3, atol=1e-5
+    )
 
 
 def test_validation_holds_out_populations_donors_or_cells(patients):
@@ -145,7 +147,9 @@ def test_label_head_learns_the_labels_and_leaves_the_unlabelled_out():
     fit(model, max_steps=400, cells_per_population=30, plan_kwargs={"lr": 5e-3}, train_size=1.0)
     hard, soft = model.predict_labels(), model.predict_labels(soft=True)
     np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-5)
-    truth = normal_populations(24).obs.drop_duplicates("population").set_index("population")["group"]
+    truth = (
+        normal_populations(24).obs.drop_duplicates("population").set_index("population")["group"]
+    )
     assert (hard == truth[hard.index]).mean() > 0.9
     assert model.predict_labels(populations=["p3"]).index.tolist() == ["p3"]
 

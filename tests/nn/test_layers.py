@@ -67,4 +67,6 @@ def test_standardize_dense_centres_and_sparse_stays_sparse():
     scaled = sparse(SparseCells.from_scipy(x, 1))
     assert isinstance(scaled, SparseCells)
     torch.testing.assert_close(scaled.to_dense()[0], torch.from_numpy(x.toarray()) / dense.scale)
-    torch.testing.assert_close(dense.inverse(z), torch.from_numpy(x.toarray()), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        dense.inverse(z), torch.from_numpy(x.toarray()), atol=1e-4, rtol=1e-4
+    )

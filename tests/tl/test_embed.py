@@ -10,8 +10,10 @@ import scgde
 
 @pytest.fixture
 def embedded(trained):
-    adata = trained.adata
-    names = adata.obs["donor"].astype(str).replace({"C19-CB-0002": "Klinik/Süd 2", "C19-CB-0003": "ß"})
+    adata = trained.adata.copy()
+    names = (
+        adata.obs["donor"].astype(str).replace({"C19-CB-0002": "Klinik/Süd 2", "C19-CB-0003": "ß"})
+    )
     adata.obs["donor"] = names.astype("category")
     scgde.tl.embed_populations(adata, trained)
     return adata

@@ -29,7 +29,9 @@ def test_kernel_mean_sees_more_than_means_and_fits_on_training_cells_only():
     spread = np.array([1, 1, 3, 3])[codes, None]
     x = (rng.normal(size=(1600, 2)) * spread).astype(np.float32)
     x -= np.stack([x[codes == c].mean(0) for c in range(4)])[codes]
-    cells = Cells(row_source(x), PopulationIndex(codes, pd.Index(list("abcd"))), False, pd.DataFrame())
+    cells = Cells(
+        row_source(x), PopulationIndex(codes, pd.Index(list("abcd"))), False, pd.DataFrame()
+    )
     features = _kernel_mean(cells).features(np.array([0, 2]))
     between = np.linalg.norm(features[0] - features[2])
     assert between > 3 * np.linalg.norm(features[0] - features[1])

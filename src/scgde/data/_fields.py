@@ -14,7 +14,12 @@ from .._scvi import X_KEY, BaseAnnDataField, MuDataWrapper
 from ._groups import group_cells, text_categories, varying
 from ._rows import DiskRows, MemoryRows, row_source
 
-POPULATION_KEY, DONOR_KEY, BATCH_KEY, SIZE_FACTOR_KEY = "population", "donor", "batch", "size_factor"
+POPULATION_KEY, DONOR_KEY, BATCH_KEY, SIZE_FACTOR_KEY = (
+    "population",
+    "donor",
+    "batch",
+    "size_factor",
+)
 
 
 def label_key(key: str) -> str:
@@ -121,7 +126,9 @@ class CellsField(_Field):
                     f"{place} has NaN or infinite values. Remove these cells or features, or "
                     "impute them, before setup_anndata."
                 )
-            is_counts = is_counts and bool((values >= 0).all() and (values == np.rint(values)).all())
+            is_counts = is_counts and bool(
+                (values >= 0).all() and (values == np.rint(values)).all()
+            )
             n_empty += int((np.asarray(abs(block).sum(1)) == 0).sum())
         return {"is_counts": is_counts, "n_empty_cells": n_empty}
 
@@ -163,7 +170,9 @@ class GroupField(_Field):
         for key in self.keys:
             column = adata.obs[key]
             if isinstance(column.dtype, pd.CategoricalDtype):
-                unused = column.cat.categories.difference(column.cat.remove_unused_categories().cat.categories)
+                unused = column.cat.categories.difference(
+                    column.cat.remove_unused_categories().cat.categories
+                )
                 if len(unused):
                     warnings.warn(
                         f"{self.argument}={key!r}: {len(unused)} categories have no cells and "
@@ -201,7 +210,12 @@ class CategoryField(_Field):
 
     def __init__(self, registry_key: str, argument: str, key: str, missing: Literal["error", "ok"]):
         super().__init__()
-        self.registry_key, self.argument, self.key, self.missing = registry_key, argument, key, missing
+        self.registry_key, self.argument, self.key, self.missing = (
+            registry_key,
+            argument,
+            key,
+            missing,
+        )
         self.attr_key = f"_scvi_{registry_key}"
 
     def validate_field(self, adata: AnnData) -> None:
@@ -281,7 +295,9 @@ class SizeFactorField(_Field):
         return self.register_field(adata_target)
 
 
-def _require_constant(obs: pd.DataFrame, key: str, argument: str, population_keys: list[str]) -> None:
+def _require_constant(
+    obs: pd.DataFrame, key: str, argument: str, population_keys: list[str]
+) -> None:
     if not set(population_keys) <= set(obs.columns):
         return  # the population field says so
     codes, names = group_cells(obs, population_keys)

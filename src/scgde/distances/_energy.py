@@ -37,9 +37,21 @@ def energy_distance(
         raise ValueError(
             f"x and y must be (B, n, d) and (B, m, d), got {tuple(x.shape)} and {tuple(y.shape)}."
         )
-    wx = torch.full(x.shape[:2], 1 / x.shape[1], dtype=x.dtype, device=x.device) if wx is None else wx
-    wy = torch.full(y.shape[:2], 1 / y.shape[1], dtype=y.dtype, device=y.device) if wy is None else wy
-    return 2 * _mean_distance(x, y, wx, wy) - _mean_distance(x, x, wx, wx) - _mean_distance(y, y, wy, wy)
+    wx = (
+        torch.full(x.shape[:2], 1 / x.shape[1], dtype=x.dtype, device=x.device)
+        if wx is None
+        else wx
+    )
+    wy = (
+        torch.full(y.shape[:2], 1 / y.shape[1], dtype=y.dtype, device=y.device)
+        if wy is None
+        else wy
+    )
+    return (
+        2 * _mean_distance(x, y, wx, wy)
+        - _mean_distance(x, x, wx, wx)
+        - _mean_distance(y, y, wy, wy)
+    )
 
 
 def _mean_distance(x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, chunk: int = 2048) -> Tensor:
@@ -52,5 +64,7 @@ def _mean_distance(x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, chunk: int = 20
                 y[:, j : j + chunk],
                 compute_mode="donot_use_mm_for_euclid_dist",
             )
-            total = total + torch.einsum("bi,bij,bj->b", wx[:, i : i + chunk], d, wy[:, j : j + chunk])
+            total = total + torch.einsum(
+                "bi,bij,bj->b", wx[:, i : i + chunk], d, wy[:, j : j + chunk]
+            )
     return total

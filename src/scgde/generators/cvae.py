@@ -8,7 +8,8 @@ from .._errors import require_choice
 from ..data import Cells
 from ..nn import MLP, CellLinear, clip, log_normalize
 from ._base import GENERATORS, Generator
-from ._likelihoods import LIKELIHOODS, likelihood as make_likelihood
+from ._likelihoods import LIKELIHOODS
+from ._likelihoods import likelihood as make_likelihood
 
 
 @GENERATORS.register("cvae")

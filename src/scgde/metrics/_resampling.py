@@ -58,7 +58,9 @@ def resampling_report(
         {
             "mean_correlation": np.corrcoef(real.mean(0), generated.mean(0))[0, 1],
             "variance_ratio": np.median(generated.var(0)[expressed] / real.var(0)[expressed]),
-            "zero_fraction_difference": np.abs((real == 0).mean(0) - (generated == 0).mean(0)).mean(),
+            "zero_fraction_difference": np.abs(
+                (real == 0).mean(0) - (generated == 0).mean(0)
+            ).mean(),
             "energy_distance": _energy(x, y),
             "split_half_energy_distance": _energy(*halves),
         }

@@ -77,7 +77,7 @@ def scores_with_intervals(
     score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     groups: np.ndarray | None = None,
     level: float = 0.95,
-    n_bootstrap: int = 400,
+    n_bootstrap: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Average scores over repeats of cross-validation, with an interval.

@@ -208,7 +208,9 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
                 return None
             return np.asarray(manager.get_from_registry(key)).ravel()
 
-        labels = [column(label_key(key)) for key in as_keys(self.setup_arguments["labels_key"] or [])]
+        labels = [
+            column(label_key(key)) for key in as_keys(self.setup_arguments["labels_key"] or [])
+        ]
         is_counts = self.module.generator.space == "counts"
         if is_counts:
             self._require_counts(state_of(manager.registry, X_KEY))
@@ -224,5 +226,3 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
     def __repr__(self) -> str:
         trained = f"trained for {self.steps_done_} steps" if self.is_trained_ else "not trained"
         return f"{self._model_summary_string}; {trained}"
-
-

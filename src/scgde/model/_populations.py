@@ -55,7 +55,9 @@ class PopulationMixin(BaseModelClass):
                 code = self.module.encode(*self._to_device(dataset, rows, weight))
             z[batch] = code.float().cpu().numpy()
         columns = [f"gde_{i}" for i in range(self.n_latent_)]
-        return pd.DataFrame(z[wanted], index=pd.Index(names[wanted], name="population"), columns=columns)
+        return pd.DataFrame(
+            z[wanted], index=pd.Index(names[wanted], name="population"), columns=columns
+        )
 
     def _pieces(self, dataset, rows: np.ndarray, weight: torch.Tensor) -> Iterator:
         for start in range(0, rows.shape[1], _CHUNK):

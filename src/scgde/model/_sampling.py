@@ -125,7 +125,12 @@ class SamplingMixin(BaseModelClass):
             known = np.array([*self.batch_categories, ""], dtype=object)
             obs[self.batch_key] = pd.Series(known[chosen], index=obs.index).where(chosen >= 0)
         code = torch.from_numpy(z.to_numpy(dtype=np.float32)).to(device)
-        x = self.module.sample(code, n_cells, generator=generator, batch=batch)[0].float().cpu().numpy()
+        x = (
+            self.module.sample(code, n_cells, generator=generator, batch=batch)[0]
+            .float()
+            .cpu()
+            .numpy()
+        )
         if self.module.generator.space == "counts":
             x = sp.csr_matrix(x)
         return AnnData(x, obs=obs, var=pd.DataFrame(index=self.get_feature_names()))

@@ -110,6 +110,4 @@ class SavingMixin(BaseModelClass):
                 f"dir_path={str(dir_path)!r}: the model file is damaged or cut short ({damaged}). "
                 "Copy it again from its source, or train and save anew."
             )
-        return super().load(
-            str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
-        )
+        return super().load(str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs)

@@ -68,7 +68,9 @@ def population_map(
         embedding, n_cells = result["embedding"].to_numpy(), np.asarray(result["n_cells"])
         per_cell = adata.obsm[f"X_{embedding_key}"][:, 0]
         # A population's first cell carries what is constant within it.
-        first = [int(np.argmax(per_cell == value)) for value in embedding[:, 0].astype(per_cell.dtype)]
+        first = [
+            int(np.argmax(per_cell == value)) for value in embedding[:, 0].astype(per_cell.dtype)
+        ]
         table = adata.obs.iloc[first].set_axis(result["embedding"].index)
     pca = PCA(2).fit(embedding)
     xy, share = pca.transform(embedding), 100 * pca.explained_variance_ratio_
@@ -86,7 +88,12 @@ def population_map(
             for i, level in enumerate(pd.Categorical(values).categories):
                 at = (values == level).to_numpy()
                 ax.scatter(
-                    *xy[at].T, s=size[at], color=PALETTE[i % 8], label=str(level), alpha=0.8, linewidth=0
+                    *xy[at].T,
+                    s=size[at],
+                    color=PALETTE[i % 8],
+                    label=str(level),
+                    alpha=0.8,
+                    linewidth=0,
                 )
             ax.legend(title=color, frameon=False)
     if annotate:
@@ -127,21 +134,28 @@ def resampled_cells(
     axes
         Two axes; a new figure by default.
     """
-    x, y = (_matrix(m, log_normalize) for m in (real.X if layer is None else real.layers[layer], generated.X))
+    x, y = (
+        _matrix(m, log_normalize)
+        for m in (real.X if layer is None else real.layers[layer], generated.X)
+    )
     if axes is None:
         axes = tuple(plt.subplots(1, 2, figsize=(9, 4), layout="constrained")[1])
     rng = np.random.default_rng(seed)
     pca = PCA(2).fit(x)
     for values, label, colour in ((x, "real", PALETTE[0]), (y, "resampled", PALETTE[1])):
         few = rng.choice(len(values), min(n_cells, len(values)), replace=False)
-        axes[0].scatter(*pca.transform(values[few]).T, s=6, color=colour, alpha=0.5, label=label, linewidth=0)
+        axes[0].scatter(
+            *pca.transform(values[few]).T, s=6, color=colour, alpha=0.5, label=label, linewidth=0
+        )
     axes[0].set(xlabel="PC1 of real cells", ylabel="PC2 of real cells", title="Cells")
     axes[0].legend(frameon=False, markerscale=2)
     axes[1].scatter(x.var(0), y.var(0), s=6, color=PALETTE[2], alpha=0.6, linewidth=0)
     top = max(x.var(0).max(), y.var(0).max()) * 1.05
     axes[1].plot([0, top], [0, top], color="0.5", linewidth=1)
     scale = " of log-normalised counts" if log_normalize else ""
-    axes[1].set(xlabel=f"variance{scale}, real", ylabel=f"variance{scale}, resampled", title="Features")
+    axes[1].set(
+        xlabel=f"variance{scale}, real", ylabel=f"variance{scale}, resampled", title="Features"
+    )
     return axes
 
 

@@ -174,7 +174,10 @@ def _study(adata: AnnData, embedding_key: str, donor_key: str | None) -> _Study:
                 f"embedding_key={embedding_key!r} is not in adata.uns. Call "
                 "scgde.tl.embed_populations(adata, model) first."
             )
-        params, embedding = adata.uns[embedding_key]["params"], adata.uns[embedding_key]["embedding"]
+        params, embedding = (
+            adata.uns[embedding_key]["params"],
+            adata.uns[embedding_key]["embedding"],
+        )
         codes, names = group_cells(adata.obs, list(params["population_key"]))
         if list(names) != list(embedding.index):
             raise ValueError(
@@ -303,7 +306,9 @@ def _held_out(
     jobs = [(r, *fold) for r, folds in enumerate(splits) for fold in folds]
     for repeat, train, test in track(jobs, "Training in folds", disable=not progress):
         features = representation.features(problem.populations[train])[problem.populations]
-        predictor = make_pipeline(*representation.steps, StandardScaler(), _predictor(problem, representation))
+        predictor = make_pipeline(
+            *representation.steps, StandardScaler(), _predictor(problem, representation)
+        )
         predictor.fit(features[train], problem.y[train])
         if problem.classes is None:
             held_out[repeat, test] = predictor.predict(features[test])
@@ -315,7 +320,11 @@ def _held_out(
 
 def _predictor(problem: _Problem, representation: Representation):
     if representation.name == "majority":
-        return DummyRegressor() if problem.classes is None else DummyClassifier(strategy="most_frequent")
+        return (
+            DummyRegressor()
+            if problem.classes is None
+            else DummyClassifier(strategy="most_frequent")
+        )
     if problem.classes is None:
         return RidgeCV(np.logspace(-2, 4, 13))
     return LogisticRegression(max_iter=5_000)
@@ -334,7 +343,9 @@ def _prediction_table(
         }
     )
     if problem.classes is None:
-        return table.assign(truth=problem.y.astype(str), prediction=mean.astype(str), probability=np.nan)
+        return table.assign(
+            truth=problem.y.astype(str), prediction=mean.astype(str), probability=np.nan
+        )
     classes = np.array(problem.classes, dtype=object)
     return table.assign(
         truth=classes[problem.y],

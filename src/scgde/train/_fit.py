@@ -111,7 +111,7 @@ def fit(
     return trainer.logger.history, trainer.global_step, interrupted
 
 
-class _quiet:  # noqa: N801
+class _quiet:
     """Silence a logger's notices (not its warnings) for a while."""
 
     def __init__(self, *names: str):

@@ -1,0 +1,36 @@
+# Everything happens in .venv; torch comes first, pinned, so that no CUDA packages are pulled.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test test-long lint benchmarks clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch $(STAMP)
+
+demo: $(STAMP)  ## embed, classify and resample 15 patients
+	$(BIN)/scgde demo --output demo_output
+
+test: $(STAMP)  ## the whole suite, minutes
+	$(BIN)/python -m pytest
+
+test-long: $(STAMP)  ## what takes longer than the suite may
+	$(BIN)/python -m pytest -m long
+
+lint: $(STAMP)  ## formatting, style, hygiene
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmarks: $(STAMP)  ## speed against the textbook baseline; patients (needs ../shared/data)
+	$(BIN)/python -m benchmarks.training_rate
+	$(BIN)/python -m benchmarks.patients
+
+clean:
+	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache
