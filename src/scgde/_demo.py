@@ -79,7 +79,8 @@ def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str,
     console.print(_score_table(scores))
     console.print(_resampling_table(resampled, patient))
     console.print(
-        f"Training took {trained - started:.0f} s, everything {time.perf_counter() - started:.0f} s."
+        f"Training took {trained - started:.0f} s, "
+        f"everything {time.perf_counter() - started:.0f} s."
     )
     for name in ("demo.h5ad", *(f"{name}.png" for name in figures)):
         console.print(f"  wrote {output / name}")

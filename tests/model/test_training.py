@@ -38,7 +38,7 @@ def test_loss_falls_and_history_has_both_losses(patients):
 def test_a_seeded_rerun_is_identical_to_the_bit(patients):
     embeddings, samples = [], []
     for seed in (1, 1, 2):
-        np.random.seed(len(embeddings))  # the global state must not matter
+        np.random.seed(len(embeddings))  # noqa: NPY002 the global state must not matter
         torch.manual_seed(len(embeddings))
         model = build(patients, seed=seed)
         fit(model)
@@ -241,3 +241,11 @@ def test_cells_in_no_population_are_never_used(patients):
     scgde.tl.embed_populations(patients, model)
     assert np.isnan(patients.obsm["X_gde"][::4]).all()
     assert np.isfinite(patients.obsm["X_gde"][1::4]).all()
+
+
+def test_mixed_precision_trains(patients):
+    """In bfloat16, which a CPU has too: gradients are clipped and the optimiser is fused."""
+    model = build(patients)
+    fit(model, max_steps=60, precision="bf16-mixed", plan_kwargs={"lr": 5e-3})
+    assert model.history["train_loss"]["train_loss"].astype(float).notna().all()
+    assert model.get_population_embedding().dtypes.eq("float32").all()

@@ -68,7 +68,9 @@ class SparseCells:
 
     def replace(self, values: Tensor) -> SparseCells:
         """Return cells with other values in the same places."""
-        return SparseCells(self.indptr, self.columns, values, self.shape)
+        cells = SparseCells(self.indptr, self.columns, values, self.shape)
+        cells.__dict__["rows"] = self.rows  # the places are shared, so what they imply is too
+        return cells
 
     def sum(self) -> Tensor:
         """Return the total of every cell, ``(B, m)``."""

@@ -99,8 +99,8 @@ class SetDataset(Dataset):
         total = total_counts(x)
         if not (total > 0).all():
             raise ValueError(
-                f"Cells without any count, for example row {rows[(total <= 0).numpy()][0]}: a count "
-                "likelihood cannot use them. Remove them with sc.pp.filter_cells(adata, "
+                f"Cells without any count, for example row {rows[(total <= 0).numpy()][0]}: a "
+                "count likelihood cannot use them. Remove them with sc.pp.filter_cells(adata, "
                 "min_counts=1)."
             )
         return total

@@ -98,7 +98,7 @@ class CellsField(_Field):
                 f"{len(lost)} of the {len(source)} features that the model was trained on are "
                 f"missing: {listed(lost, 5)}"
                 if len(lost)
-                else "the features differ from those that the model was trained on in order or number"
+                else "its features differ in order or number from those the model was trained on"
             )
             raise ValueError(
                 f"adata does not fit the model: {what}. Select the model's features in their "
@@ -159,7 +159,7 @@ class GroupField(_Field):
             require(self.argument, key, adata.obs.columns, "adata.obs")
 
     def register_field(self, adata: AnnData) -> dict:
-        """Number the groups; write the number of each cell's group to obs."""
+        """Give groups numbers; write the number of each cell's group to obs."""
         self.validate_field(adata)
         codes, names = group_cells(adata.obs, self.keys)
         if len(names) == 0:
@@ -228,7 +228,7 @@ class CategoryField(_Field):
             )
 
     def register_field(self, adata: AnnData) -> dict:
-        """Number the categories; write the number of each cell's category to obs."""
+        """Give categories numbers; write the number of each cell's category to obs."""
         self.validate_field(adata)
         values = text_categories(adata.obs[self.key])
         adata.obs[self.attr_key] = values.codes.astype(np.int64)
@@ -244,8 +244,8 @@ class CategoryField(_Field):
             new = values.categories.difference(categories)
             if len(new):
                 warnings.warn(
-                    f"{self.argument}={self.key!r}: {listed(new, 5)} did not occur in the data that "
-                    "the model was trained on; these cells count as having no value.",
+                    f"{self.argument}={self.key!r}: {listed(new, 5)} did not occur in the data "
+                    "that the model was trained on; these cells count as having no value.",
                     UserWarning,
                     stacklevel=2,
                 )

@@ -21,20 +21,21 @@ class _CountLogProb(torch.autograd.Function):
     Two facts make it fast. A zero count needs neither the log-gamma functions nor ``log mu``, so
     those are taken at the stored counts only. And the matrices of cells x genes are worked through
     in chunks that stay in cache; of all of them only the mean is kept for the backward pass.
-    With ``log_theta`` None the counts are Poisson.
+    With ``log_theta`` None the counts are Poisson. ``dtype`` is that of the three dense products;
+    all else is float32.
     """
 
     @staticmethod
-    def forward(ctx, h, weight, bias, log_theta, library, x: SparseCells) -> Tensor:
+    def forward(ctx, h, weight, bias, log_theta, library, x: SparseCells, dtype) -> Tensor:
         means = []
         log_prob = torch.empty(h.shape[0], device=h.device)
         theta = None if log_theta is None else log_theta.exp()
         work = None
         for rows, stored, at, v in _chunks(x):
-            mu = torch.addmm(bias, h[rows], weight.t())
-            torch.softmax(mu, -1, out=mu).mul_(library[rows, None]).clamp_min_(_EPS)
+            mu = _product(h[rows], weight.t(), dtype).add_(bias)
+            torch.softmax(mu, -1, out=mu).mul_(library[rows, None])
             means.append(mu)
-            per_value = v * _take(mu, at).log() - torch.lgamma(v + 1)
+            per_value = v * _take(mu, at).clamp_min(_EPS).log() - torch.lgamma(v + 1)
             if theta is None:
                 dense = -library[rows]
             else:
@@ -49,7 +50,7 @@ class _CountLogProb(torch.autograd.Function):
                 )
             log_prob[rows] = dense.index_add(0, x.rows[stored] - rows.start, per_value)
         ctx.save_for_backward(h, weight, log_theta, library)
-        ctx.x, ctx.means = x, means
+        ctx.x, ctx.means, ctx.dtype = x, means, dtype
         return log_prob
 
     @staticmethod
@@ -82,13 +83,17 @@ class _CountLogProb(torch.autograd.Function):
                 torch.mul(ratio, -theta, out=slope)
             slope.view(-1).index_add_(0, at, at_values)
             slope.addcmul_(mu, slope.sum(-1, keepdim=True) / library[rows, None], value=-1)
-            slope.mul_(g)
-            torch.mm(slope, weight, out=grad_h[rows])
-            grad_weight.addmm_(slope.t(), h[rows])
-            grad_bias += slope.sum(0)
+            # The upstream gradient scales rows, so it can wait until after the products.
+            torch.mul(_product(slope, weight, ctx.dtype), g, out=grad_h[rows])
+            grad_weight += _product(slope.t(), g * h[rows], ctx.dtype)
+            grad_bias += g[:, 0] @ slope
         if grad_theta is not None:
             grad_theta *= theta
-        return grad_h, grad_weight, grad_bias, grad_theta, None, None
+        return grad_h, grad_weight, grad_bias, grad_theta, None, None, None
+
+
+def _product(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    return a @ b if dtype == torch.float32 else (a.to(dtype) @ b.to(dtype)).float()
 
 
 def _take(matrix: Tensor, at: Tensor) -> Tensor:
@@ -135,5 +140,8 @@ def count_log_prob(
     -------
     ``(n_cells,)``, in nats.
     """
-    with torch.autocast(h.device.type, enabled=False):
-        return _CountLogProb.apply(h.float(), weight, bias, log_theta, library.float(), x)
+    device = h.device.type
+    mixed = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if mixed else torch.float32
+    with torch.autocast(device, enabled=False):
+        return _CountLogProb.apply(h.float(), weight, bias, log_theta, library.float(), x, dtype)

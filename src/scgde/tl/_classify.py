@@ -227,8 +227,8 @@ def _baselines(
     if study.cells is None:
         if set(names) - {"majority"}:
             raise ValueError(
-                f"baselines={listed(names)} need cells, but adata has populations. Pass the AnnData "
-                "of cells."
+                f"baselines={listed(names)} need cells, but adata has populations. Pass the "
+                "AnnData of cells."
             )
         cells = Cells(None, study.table.index, False, study.table)
         return [BASELINES[name](cells) for name in names]

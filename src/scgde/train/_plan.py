@@ -54,7 +54,11 @@ class SetTrainingPlan(lightning.LightningModule):
     def configure_optimizers(self) -> dict:
         """Return AdamW with a one-cycle schedule over the planned steps."""
         optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True
+            self.module.parameters(),
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            # With float16 a fused optimiser unscales gradients itself, after they are clipped.
+            fused=self.trainer.precision != "16-mixed",
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.lr, total_steps=self.n_steps + 1, pct_start=0.1
@@ -63,6 +67,16 @@ class SetTrainingPlan(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient (Lightning refuses to where the optimiser is fused)."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), gradient_clip_val)
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
