@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README run."""
+"""The examples in docstrings, README and docs run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODULES = [
     for m in pkgutil.walk_packages(scgde.__path__, "scgde.")
     if not m.name.endswith("__main__")
 ]
-README = Path(__file__).parents[1] / "README.md"
+PAGES = [Path(__file__).parents[1] / p for p in ("README.md", "docs/contributing.md")]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -26,9 +26,10 @@ def test_docstring_examples(name):
     assert result.failed == 0
 
 
-def test_readme_examples(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
     space = {}
     for block in blocks:

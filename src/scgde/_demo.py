@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import warnings
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import datasets, pl, tl
+from ._scvi import settings
 from .distances import energy_distance
 from .metrics import resampling_report
 from .model import GDE
@@ -41,6 +43,7 @@ def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str,
     ``classification`` and ``resampling``, the tables that are printed.
     """
     mpl.use("Agg")
+    settings.verbosity = logging.WARNING
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     # Tables need room where the output is not a terminal (and so has no width of its own).
@@ -59,7 +62,7 @@ def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str,
     trained = time.perf_counter()
     tl.embed_populations(adata, model)
 
-    console.print("Classifying severity; the inductive row trains a model in each of five folds")
+    console.print("Classifying severity; the inductive row trains a model in each of five folds.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = tl.classify_populations(

@@ -6,8 +6,10 @@ Everything else imports from here, so that a new scvi-tools release is met in on
 from __future__ import annotations
 
 from scvi import REGISTRY_KEYS, settings
+from scvi._types import AnnOrMuData
 from scvi.data import AnnDataManager
 from scvi.data._constants import _FIELD_REGISTRIES_KEY, _SETUP_ARGS_KEY, _STATE_REGISTRY_KEY
+from scvi.data._utils import _assign_adata_uuid
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
 from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from scvi.model._utils import parse_device_args
@@ -29,6 +31,7 @@ __all__ = [
     "Poisson",
     "Trainer",
     "ZeroInflatedNegativeBinomial",
+    "as_new",
     "parse_device_args",
     "release",
     "settings",
@@ -46,6 +49,12 @@ def state_of(registry: dict, key: str) -> dict | None:
     """Return what the field ``key`` stored when it was registered; None where it is absent."""
     entry = registry[_FIELD_REGISTRIES_KEY].get(key)
     return None if entry is None else entry[_STATE_REGISTRY_KEY]
+
+
+def as_new(adata: AnnOrMuData) -> AnnOrMuData:
+    """Make a copy of registered data independent of the original's registration."""
+    _assign_adata_uuid(adata, overwrite=True)
+    return adata
 
 
 def release(model: BaseModelClass) -> None:

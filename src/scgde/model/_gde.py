@@ -6,7 +6,7 @@ import torch
 from anndata import AnnData
 from mudata import MuData
 
-from .._scvi import X_KEY, AnnDataManager, release, setup_arguments, state_of
+from .._scvi import X_KEY, AnnDataManager, as_new, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
@@ -161,7 +161,7 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
         """
         cls = type(self)
         setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
-        setup(adata, **self.setup_arguments)
+        setup(as_new(adata), **self.setup_arguments)
         model = cls(adata, **self.init_params_["non_kwargs"])
         model.train(**{**self.training_arguments_, "enable_progress_bar": enable_progress_bar})
         return model

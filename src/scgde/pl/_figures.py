@@ -95,7 +95,9 @@ def population_map(
                     alpha=0.8,
                     linewidth=0,
                 )
-            ax.legend(title=color, frameon=False)
+            legend = ax.legend(title=color, frameon=False)
+            for handle in legend.legend_handles:
+                handle.set_sizes([40])
     if annotate:
         for name, point in zip(table.index, xy, strict=True):
             ax.annotate(str(name), point, fontsize=6, xytext=(4, 3), textcoords="offset points")
