@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long lint benchmarks clean
+.PHONY: install demo test test-long lint tutorials benchmarks clean
 
 install: $(STAMP)
 
@@ -27,6 +27,10 @@ test-long: $(STAMP)  ## what takes longer than the suite may
 lint: $(STAMP)  ## formatting, style, hygiene
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+tutorials: $(STAMP)  ## run every notebook and keep its output
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
+	$(BIN)/jupyter execute --inplace tutorials/*.ipynb
 
 benchmarks: $(STAMP)  ## speed against the textbook baseline; patients (needs ../shared/data)
 	$(BIN)/python -m benchmarks.training_rate

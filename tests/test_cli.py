@@ -4,6 +4,7 @@ import anndata
 import pytest
 
 from scgde._cli import main
+from scgde._demo import run_demo
 
 
 def test_demo_computes_and_writes_what_it_prints(tmp_path, capsys):
@@ -18,6 +19,19 @@ def test_demo_computes_and_writes_what_it_prints(tmp_path, capsys):
     scores = adata.uns["gde_classification"]["scores"]
     assert set(scores["setting"]) >= {"transductive", "inductive"}
     assert adata.obsm["X_gde"].shape[0] == adata.n_obs
+
+
+@pytest.mark.long
+def test_demo_keeps_its_promises(tmp_path):
+    """What the README says of the demo, at its full length."""
+    tables = run_demo(tmp_path / "out")
+    scores = tables["classification"]
+    auc = scores[(scores.representation == "gde") & (scores.metric == "roc_auc")]
+    assert (auc["estimate"] >= 0.9).all()
+    value = tables["resampling"]["value"]
+    assert 0.8 <= value.filter(like="variance ratio").item() <= 1.25
+    resampled = value.filter(like="held-out cells: resampled").item()
+    assert resampled < value.filter(like="nearest other patient").item()
 
 
 def test_version(capsys):

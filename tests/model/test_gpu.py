@@ -18,7 +18,6 @@ def test_train_embed_sample_and_save_on_gpu_load_on_cpu(patients, tmp_path):
     GDE.setup_anndata(patients, population_key="donor", labels_key="severity")
     model = GDE(patients, n_latent=6, n_hidden=16, label_head=True)
     fit(model, max_steps=50, accelerator="gpu", devices=1)
-    model.to_device("cuda:0")
     assert model.device.type == "cuda"
     z, cells = model.get_population_embedding(), model.sample("C19-CB-0002", 50)
     assert np.isfinite(z).all(None)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 from mudata import MuData
+from scipy.spatial.distance import pdist
 
 import scgde
 
@@ -22,17 +23,21 @@ def test_embedding_is_a_table_of_populations(trained):
     np.testing.assert_allclose(some, z.loc[some.index], rtol=1e-4, atol=1e-6)
 
 
-def test_population_adata_is_ready_for_scanpy(trained, tmp_path):
-    populations = trained.get_population_adata()
-    assert populations.shape == (15, 6)
-    assert populations.obs["severity"].value_counts().to_dict() == {"mild": 10, "severe": 5} or (
-        populations.obs["severity"].nunique() == 2
+def test_population_adata_is_ready_for_scanpy(patients, tmp_path):
+    GDE.setup_anndata(patients, population_key="donor", labels_key="severity")
+    model = GDE(patients, n_latent=64, n_hidden=16)  # more than scanpy's 50 components
+    fit(model)
+    populations = model.get_population_adata()
+    assert populations.shape == (15, 64)
+    assert populations.obs["severity"].value_counts().to_dict() == {"severe": 10, "mild": 5}
+    np.testing.assert_allclose(
+        pdist(populations.obsm["X_pca"]), pdist(populations.X), rtol=1e-3, atol=1e-5
     )
     assert (populations.obs["n_cells"] == 40).all()
     sc.pp.neighbors(populations, n_neighbors=5)
     sc.tl.umap(populations)
     populations.write_h5ad(tmp_path / "p.h5ad")
-    assert anndata.read_h5ad(tmp_path / "p.h5ad").uns["gde_params"]["n_latent"] == 6
+    assert anndata.read_h5ad(tmp_path / "p.h5ad").uns["gde_params"]["n_latent"] == 64
 
 
 def test_several_keys_make_populations_of_combinations(patients):

@@ -52,7 +52,7 @@ class NormalLikelihood(nn.Module):
         if isinstance(x, SparseCells) and x.device.type == "cpu":
             error = self._sparse_error(h.flatten(0, 1).float(), x, precision).view(h.shape[:2])
         else:
-            error = (dense(x) - self.mean(h)).float().square() @ precision
+            error = (dense(x) - self.mean(h)).float().square().mul(precision).sum(-1)
         return -0.5 * (error + constant)
 
     def _sparse_error(self, h: Tensor, x: SparseCells, precision: Tensor) -> Tensor:
@@ -111,7 +111,8 @@ class CountLikelihood(nn.Module):
         return None if self.kind == "poisson" else (_GAIN * self.raw_log_theta).clamp(-8.0, 8.0)
 
     def _sizes(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        return self.library(h)[..., 0].float(), self.library_log_sd.clamp_min(-5.0)
+        with torch.autocast(h.device.type, enabled=False):  # a log size needs its digits
+            return self.library(h.float())[..., 0], self.library_log_sd.clamp_min(-5.0)
 
     def log_prob(self, h: Tensor, x: Cells, library: Tensor) -> Tensor:
         """Return the log-probability of each cell's counts and size, ``(B, m)``, in nats."""

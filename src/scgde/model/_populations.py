@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from mudata import MuData
+from sklearn.decomposition import PCA
 
 from .._errors import listed, unknown
 from .._scvi import BaseModelClass
@@ -98,7 +99,10 @@ class PopulationMixin(BaseModelClass):
     def get_population_adata(self, adata: AnnData | MuData | None = None) -> AnnData:
         """Return an AnnData with one observation a population, as scanpy takes cells.
 
-        ``.X`` is the embedding, ``.obs`` the table of :meth:`get_population_table`.
+        ``.X`` is the embedding, ``.obs`` the table of :meth:`get_population_table`, and
+        ``.obsm["X_pca"]`` the embedding turned to its principal axes: all of them, so distances
+        are those of the embedding. (Of more than 50 variables scanpy would itself take 50
+        components, of which a few patients have too few.)
 
         Parameters
         ----------
@@ -115,6 +119,7 @@ class PopulationMixin(BaseModelClass):
             obs=self.get_population_table(adata).loc[embedding.index].rename_axis(None),
             var=pd.DataFrame(index=embedding.columns),
         )
+        patients.obsm["X_pca"] = PCA().fit_transform(embedding.to_numpy())
         patients.uns["gde_params"] = self.get_parameters()
         return patients
 

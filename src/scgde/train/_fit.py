@@ -77,7 +77,7 @@ def fit(
     -------
     History (a DataFrame for each logged quantity), steps done, and whether Ctrl-C ended it.
     """
-    accelerator, devices, _ = parse_device_args(accelerator, devices, return_device="torch")
+    accelerator, devices, device = parse_device_args(accelerator, devices, return_device="torch")
     callbacks = [*trainer_kwargs.pop("callbacks", [])]
     if patience is not None:
         callbacks.append(BestWeights(patience))
@@ -107,7 +107,7 @@ def fit(
         finally:
             if main_thread:
                 signal.signal(signal.SIGINT, handler)
-    plan.module.eval()
+    plan.module.eval().to(device)  # Lightning leaves it on the CPU
     return trainer.logger.history, trainer.global_step, interrupted
 
 
