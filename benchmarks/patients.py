@@ -12,7 +12,6 @@ embedding is trained on all cells without labels (transductive), each seed anew.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 import warnings
 from pathlib import Path
@@ -20,12 +19,12 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 
 import scgde
 
-RESULTS = Path(__file__).parent / "results"
+from ._results import write
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -92,6 +91,7 @@ def main() -> None:
     parser.add_argument("--name", default="patients", help="of the table in benchmarks/results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    started = time.perf_counter()
     tables = []
     for cohort in options.cohorts:
         for draw in options.draws:
@@ -103,9 +103,7 @@ def main() -> None:
                 columns = ["cohort", "representation", "draw", "seed", "estimate", "low", "high"]
                 print(shown[[*columns, "train_s", "total_s"]].round(3).to_string(header=first))
     table = pd.concat(tables, ignore_index=True).round(4)
-    table["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads"
-    RESULTS.mkdir(exist_ok=True)
-    table.to_csv(RESULTS / f"{options.name}.csv", index=False)
+    write(table, options.name, time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ alternate, so that a busy machine slows both; the figure is the median over pair
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,9 +26,8 @@ from lightning.pytorch.callbacks import Callback
 import scgde
 
 from . import naive_gde
+from ._results import write
 
-PRECISION = "auto"
-RESULTS = Path(__file__).parent / "results"
 CONFIGS = {**naive_gde.CONFIGS}
 GPU_CONFIG = {"gpu-64x1024": (2_000, 64, 128, 2, 64, 1_024)}
 
@@ -70,7 +67,9 @@ def build(config: str, density: float, likelihood: str) -> scgde.model.GDE:
     return scgde.model.GDE(adata, n_latent=n_latent, n_hidden=n_hidden, generator_kwargs=options)
 
 
-def our_rate(model: scgde.model.GDE, config: str, n_steps: int, device: str) -> float:
+def our_rate(
+    model: scgde.model.GDE, config: str, n_steps: int, device: str, precision: str = "auto"
+) -> float:
     n_sets, m = CONFIGS[config][-2:]
     clock = Clock()
     model.train(
@@ -83,7 +82,7 @@ def our_rate(model: scgde.model.GDE, config: str, n_steps: int, device: str) -> 
         devices=1,
         callbacks=[clock],
         enable_progress_bar=False,
-        precision=PRECISION,
+        precision=precision,
     )
     return clock.rate(n_sets * m)
 
@@ -96,10 +95,12 @@ def main() -> None:
     parser.add_argument("--configs", nargs="*", default=None, choices=[*CONFIGS, *GPU_CONFIG])
     parser.add_argument("--densities", nargs="*", type=float, default=[0.05, 0.1])
     parser.add_argument("--likelihoods", nargs="*", default=["nb", "normal"])
+    parser.add_argument("--precision", default="auto", help="of scgde; the baseline is float32")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    started = time.perf_counter()
     configs = options.configs or [*CONFIGS, *(GPU_CONFIG if options.device == "cuda" else ())]
     CONFIGS.update(GPU_CONFIG)
     naive_gde.CONFIGS.update(GPU_CONFIG)
@@ -111,7 +112,8 @@ def main() -> None:
             for _ in range(options.pairs):
                 naive.append(naive_gde.training_rate(config, options.steps, options.device))
                 for likelihood, model in models.items():
-                    ours[likelihood].append(our_rate(model, config, options.steps, options.device))
+                    rate = our_rate(model, config, options.steps, options.device, options.precision)
+                    ours[likelihood].append(rate)
             for likelihood, rates in ours.items():
                 ratio = np.array(rates) / np.array(naive)
                 rows.append(
@@ -129,12 +131,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
             for model in models.values():
                 model.release()
-    table = pd.DataFrame(rows)
-    table["device"] = options.device
-    table["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads"
-    table["torch"] = torch.__version__
-    RESULTS.mkdir(exist_ok=True)
-    table.to_csv(RESULTS / f"training_rate_{options.device}.csv", index=False)
+    write(pd.DataFrame(rows), f"training_rate_{options.device}", time.perf_counter() - started)
 
 
 if __name__ == "__main__":
