@@ -94,7 +94,10 @@ def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, An
     """Resample a patient; compare with their held-out cells, beside every other patient."""
     of = adata.obs[POPULATION].to_numpy()
     held_out = model.validation_indices[of[model.validation_indices] == patient]
-    generated = model.sample(patient, n_cells=int((of == patient).sum()))
+    # The vector is that of the patient's other cells: it has not seen those it is compared with.
+    own = np.setdiff1d(np.flatnonzero(of == patient), held_out)
+    vector = model.get_population_embedding(adata[own].copy())
+    generated = model.sample(vector, n_cells=int((of == patient).sum()))
     report = resampling_report(
         adata.X[of == patient], generated.X, log_normalize=True, min_mean=MIN_MEAN_COUNT
     )
@@ -112,7 +115,6 @@ def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, An
     rows[f"energy distance to held-out cells: nearest other patient ({nearest})"] = distance[
         nearest
     ]
-    own = np.setdiff1d(np.flatnonzero(of == patient), held_out)
     rows["energy distance to held-out cells: own training cells (ceiling)"] = energy_distance(
         _log_normalized(adata.X[own]), target
     ).item()

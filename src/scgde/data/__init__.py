@@ -20,6 +20,7 @@ from ._fields import (
     MuDataSizeFactorField,
     SizeFactorField,
     label_key,
+    require_constant,
 )
 from ._groups import as_keys, group_cells, population_table
 from ._index import PopulationIndex
@@ -59,6 +60,7 @@ __all__ = [
     "group_cells",
     "label_key",
     "population_table",
+    "require_constant",
     "row_source",
     "set_loader",
     "split_cells",

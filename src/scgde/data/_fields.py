@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 
 from .._errors import listed, require
 from .._scvi import X_KEY, BaseAnnDataField, MuDataWrapper
@@ -54,9 +55,9 @@ class _Field(BaseAnnDataField):
 class CellsField(_Field):
     """The cells themselves: ``.X``, a layer, or a representation in ``.obsm``.
 
-    Registered state: ``n_features``, ``names`` (of the features), ``is_counts`` (all values are
-    whole and not negative) and ``n_empty_cells`` (cells whose values are all zero). A matrix on
-    disk is judged by evenly spread blocks of its rows.
+    Registered state: ``n_features``, ``names`` (of the features), ``fits_counts`` (all values are
+    whole and not negative), ``is_counts`` (so, and genes) and ``n_empty_cells`` (cells whose values
+    are all zero). A matrix on disk is judged by evenly spread blocks of its rows.
     """
 
     registry_key = X_KEY
@@ -104,6 +105,7 @@ class CellsField(_Field):
                 f"adata does not fit the model: {what}. Select the model's features in their "
                 "order: adata[:, model.get_feature_names()].copy()."
             )
+        # What the model is was settled by its own data; what fits it, by these.
         return {**state, "is_counts": state_registry["is_counts"]}
 
     def _matrix(self, adata: AnnData):
@@ -118,7 +120,7 @@ class CellsField(_Field):
         return matrix, place
 
     def _scan(self, matrix, place: str) -> dict:
-        is_counts, n_empty = self.attr_name != "obsm", 0
+        fits_counts, n_empty = True, 0
         for block in _blocks(row_source(matrix)):
             values = block if isinstance(block, np.ndarray) else block.data
             if not np.isfinite(values).all():
@@ -126,11 +128,11 @@ class CellsField(_Field):
                     f"{place} has NaN or infinite values. Remove these cells or features, or "
                     "impute them, before setup_anndata."
                 )
-            is_counts = is_counts and bool(
-                (values >= 0).all() and (values == np.rint(values)).all()
-            )
+            whole = bool((values >= 0).all() and (values == np.rint(values)).all())
+            fits_counts = fits_counts and whole
             n_empty += int((np.asarray(abs(block).sum(1)) == 0).sum())
-        return {"is_counts": is_counts, "n_empty_cells": n_empty}
+        is_counts = fits_counts and self.attr_name != "obsm"
+        return {"fits_counts": fits_counts, "is_counts": is_counts, "n_empty_cells": n_empty}
 
 
 def _blocks(source: MemoryRows | DiskRows, n_disk_rows: int = 20_000):
@@ -190,22 +192,23 @@ class GroupField(_Field):
 
 
 class DonorField(GroupField):
-    """Obs column of the donor; every population must belong to one donor."""
+    """Obs column of the donor; data without it may still be embedded (its donors are -1)."""
 
-    def __init__(self, key: str, population_keys: list[str]):
+    def __init__(self, key: str):
         super().__init__(DONOR_KEY, "donor_key", [key])
-        self.population_keys = population_keys
 
-    def validate_field(self, adata: AnnData) -> None:
-        """Raise if a population has cells of several donors."""
-        super().validate_field(adata)
-        _require_constant(adata.obs, self.keys[0], self.argument, self.population_keys)
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
+        """Register afresh; an absent column means unknown donors."""
+        if self.keys[0] in adata_target.obs:
+            return self.register_field(adata_target)
+        adata_target.obs[self.attr_key] = np.full(adata_target.n_obs, -1, dtype=np.int64)
+        return {"names": np.array([], dtype=object), "keys": list(self.keys)}
 
 
 class CategoryField(_Field):
     """An obs column with fixed categories; what they do not contain is -1 in transferred data.
 
-    Registered state: ``categories``.
+    Registered state: ``categories``, as text, and ``values``, as they are in the column.
     """
 
     def __init__(self, registry_key: str, argument: str, key: str, missing: Literal["error", "ok"]):
@@ -232,7 +235,11 @@ class CategoryField(_Field):
         self.validate_field(adata)
         values = text_categories(adata.obs[self.key])
         adata.obs[self.attr_key] = values.codes.astype(np.int64)
-        return {"categories": np.asarray(values.categories, dtype=object)}
+        original = pd.Categorical(adata.obs[self.key]).remove_unused_categories().categories
+        return {
+            "categories": np.asarray(values.categories, dtype=object),
+            "values": np.asarray(original),
+        }
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
         """Look the categories up; an absent column or an unknown category becomes -1."""
@@ -250,20 +257,14 @@ class CategoryField(_Field):
                     stacklevel=2,
                 )
         adata_target.obs[self.attr_key] = codes.astype(np.int64)
-        return {"categories": state_registry["categories"]}
+        return dict(state_registry)
 
 
 class LabelField(CategoryField):
     """An obs column that labels populations: constant within each, missing where unknown."""
 
-    def __init__(self, key: str, population_keys: list[str]):
+    def __init__(self, key: str):
         super().__init__(label_key(key), "labels_key", key, missing="ok")
-        self.population_keys = population_keys
-
-    def validate_field(self, adata: AnnData) -> None:
-        """Raise if a population has more than one label."""
-        super().validate_field(adata)
-        _require_constant(adata.obs, self.key, self.argument, self.population_keys)
 
 
 class SizeFactorField(_Field):
@@ -278,11 +279,17 @@ class SizeFactorField(_Field):
     def validate_field(self, adata: AnnData) -> None:
         """Raise if the column is absent or not positive everywhere."""
         require("size_factor_key", self.attr_key, adata.obs.columns, "adata.obs")
-        values = pd.to_numeric(adata.obs[self.attr_key], errors="coerce")
-        if not (values > 0).all():
+        column = adata.obs[self.attr_key]
+        if not pd.api.types.is_numeric_dtype(column.dtype):
             raise ValueError(
-                f"size_factor_key={self.attr_key!r}: {int((~(values > 0)).sum())} cells have a "
-                "missing, zero or negative size factor. Remove these cells or correct the column."
+                f"size_factor_key={self.attr_key!r} is not numeric ({column.dtype}). Convert it "
+                f"with adata.obs[{self.attr_key!r}].astype(float)."
+            )
+        wrong = ~((column > 0) & np.isfinite(column))
+        if wrong.any():
+            raise ValueError(
+                f"size_factor_key={self.attr_key!r}: {int(wrong.sum())} cells have a missing, "
+                "zero, negative or infinite size factor. Remove these cells or correct the column."
             )
 
     def register_field(self, adata: AnnData) -> dict:
@@ -295,25 +302,48 @@ class SizeFactorField(_Field):
         return self.register_field(adata_target)
 
 
-def _require_constant(
-    obs: pd.DataFrame, key: str, argument: str, population_keys: list[str]
+def require_constant(
+    field: DonorField | LabelField,
+    column: pd.Series,
+    codes: np.ndarray,
+    names: pd.Index,
+    population_keys: list[str],
 ) -> None:
-    if not set(population_keys) <= set(obs.columns):
-        return  # the population field says so
-    codes, names = group_cells(obs, population_keys)
-    mixed = varying(codes, text_categories(obs[key]).codes)
+    """Raise if a column that describes populations varies within one.
+
+    Parameters
+    ----------
+    field
+        What the column is registered as.
+    column
+        One value a cell.
+    codes, names, population_keys
+        Population of each cell, their names, and the obs columns that make them.
+    """
+    mixed = varying(codes, text_categories(column).codes)
     if len(mixed):
-        values = text_categories(obs[key][codes == mixed[0]]).categories
+        values = text_categories(column[codes == mixed[0]]).categories
         raise ValueError(
-            f"{argument}={key!r} varies within {len(mixed)} populations: {names[mixed[0]]!r} has "
-            f"{listed(values, 4)}. A population has one value: correct the column, or make "
-            f"populations finer with population_key={[*population_keys, key]}."
+            f"{field.argument}={column.name!r} varies within {len(mixed)} populations: "
+            f"{names[mixed[0]]!r} has {listed(values, 4)}. A population has one value: correct the "
+            f"column, or make populations finer with population_key="
+            f"{[*population_keys, column.name]}."
         )
 
 
-MuDataCellsField = MuDataWrapper(CellsField)
-MuDataGroupField = MuDataWrapper(GroupField)
-MuDataDonorField = MuDataWrapper(DonorField)
-MuDataCategoryField = MuDataWrapper(CategoryField)
-MuDataLabelField = MuDataWrapper(LabelField)
-MuDataSizeFactorField = MuDataWrapper(SizeFactorField)
+def _require_same_order(field: BaseAnnDataField, mdata: MuData) -> None:
+    """Raise if a modality has its cells in another order than the MuData."""
+    if field.mod_key is not None and not mdata.mod[field.mod_key].obs_names.equals(mdata.obs_names):
+        raise ValueError(
+            f"The cells of modality {field.mod_key!r} are not those of the MuData in the same "
+            f"order. Put them in order: mdata.mod[{field.mod_key!r}] = "
+            f"mdata.mod[{field.mod_key!r}][mdata.obs_names].copy(); mdata.update()."
+        )
+
+
+MuDataCellsField = MuDataWrapper(CellsField, _require_same_order)
+MuDataGroupField = MuDataWrapper(GroupField, _require_same_order)
+MuDataDonorField = MuDataWrapper(DonorField, _require_same_order)
+MuDataCategoryField = MuDataWrapper(CategoryField, _require_same_order)
+MuDataLabelField = MuDataWrapper(LabelField, _require_same_order)
+MuDataSizeFactorField = MuDataWrapper(SizeFactorField, _require_same_order)

@@ -24,7 +24,14 @@ def text_categories(column: pd.Series) -> pd.Categorical:
     names = values.categories
     if pd.api.types.is_float_dtype(names.dtype) and (names == np.round(names)).all():
         names = names.astype(np.int64)
-    return pd.Categorical.from_codes(values.codes, pd.Index(names.astype(str)))
+    names = pd.Index(names.astype(str))
+    if not names.is_unique:
+        raise ValueError(
+            f"Column {column.name!r} has different values that read alike "
+            f"({listed(names[names.duplicated()].unique())}), such as 1 and '1'. Give it one type: "
+            f"adata.obs[{column.name!r}].astype(str)."
+        )
+    return pd.Categorical.from_codes(values.codes, names)
 
 
 def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Index]:
@@ -106,7 +113,7 @@ def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> p
         if key.startswith("_scvi") or key in table:
             continue
         values, levels = pd.factorize(obs[key])
-        if len(varying(codes, values)):
+        if len(levels) == 0 or len(varying(codes, values)):
             continue
         first = np.full(len(names), -1)
         known = (codes >= 0) & (values >= 0)

@@ -79,12 +79,17 @@ def row_source(matrix) -> RowSource:
     if isinstance(matrix, CSCDataset):
         raise TypeError(
             "The cells are stored on disk by gene (CSC); rows cannot be read from that. "
-            "Write the matrix as CSR: adata.X = adata.X.tocsr(), then adata.write_h5ad(...)."
+            "Read it into memory and write it by cell: adata = adata.to_memory(); "
+            "adata.X = adata.X.tocsr(); adata.write_h5ad(...)."
         )
     if isinstance(matrix, pd.DataFrame):
         matrix = matrix.to_numpy()
     if sp.issparse(matrix):
-        return MemoryRows(sp.csr_matrix(matrix))
+        matrix = sp.csr_matrix(matrix)
+        if not matrix.has_canonical_format:  # a value stored in two parts
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        return MemoryRows(matrix)
     if isinstance(matrix, np.ndarray):
         return MemoryRows(np.ascontiguousarray(matrix))
     if isinstance(matrix, CSRDataset) or hasattr(matrix, "shape"):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
+from torch import distributed
 from torch.utils.data import Sampler
 
 from .._errors import require_choice, require_positive
@@ -45,6 +46,8 @@ class SetSampler(Sampler[SetDraw]):
         halves; one of fewer than four cells gives the same draw to both.
     seed
         Epoch ``e`` of rank ``r`` is seeded by ``[seed, e, r]``.
+    rank
+        Rank where torch.distributed is not in use.
     fixed
         Draw the same batches in every epoch, as validation should.
     """
@@ -77,7 +80,8 @@ class SetSampler(Sampler[SetDraw]):
         return self.n_steps
 
     def __iter__(self) -> Iterator[SetDraw]:
-        rng = np.random.default_rng([self.seed, self.epoch, self.rank])
+        rank = distributed.get_rank() if distributed.is_initialized() else self.rank
+        rng = np.random.default_rng([self.seed, self.epoch, rank])
         queue = np.empty(0, dtype=np.int64)
         for _ in range(self.n_steps):
             while len(queue) < self.n_sets:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from .._scvi import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from ..data import Cells, SparseCells, dense
-from ..nn import sparse_product
+from ..nn import seeded, sparse_product
 from ._counts import count_log_prob
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -133,14 +133,18 @@ class CountLikelihood(nn.Module):
         return counts + of_size
 
     def _distribution(self, h: Tensor, library: Tensor):
-        mu = library[..., None] * torch.softmax(self.scale(h).float(), -1)
+        with torch.autocast(h.device.type, enabled=False):
+            return self._float_distribution(h.float(), library)
+
+    def _float_distribution(self, h: Tensor, library: Tensor):
+        mu = library[..., None] * torch.softmax(self.scale(h), -1)
         if self.kind == "poisson":
             return Poisson(mu, validate_args=False)
         theta = self._log_theta().exp()
         if self.kind == "nb":
             return NegativeBinomial(mu=mu, theta=theta, validate_args=False)
         return ZeroInflatedNegativeBinomial(
-            mu=mu, theta=theta, zi_logits=self.dropout(h).float(), validate_args=False
+            mu=mu, theta=theta, zi_logits=self.dropout(h), validate_args=False
         )
 
     def sample(
@@ -153,9 +157,7 @@ class CountLikelihood(nn.Module):
             library = torch.exp(mean + noise * torch.exp(log_sd))
         # The distributions draw from torch's global state: lend it the generator's next seed.
         seed = torch.randint(1 << 62, (), generator=generator, device=h.device).item()
-        devices = [h.device] if h.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return self._distribution(h, library).sample()
 
 

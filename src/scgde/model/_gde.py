@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from mudata import MuData
 
+from .._errors import listed
 from .._scvi import X_KEY, AnnDataManager, as_new, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
@@ -19,6 +19,7 @@ from ..data import (
 )
 from ..generators import GENERATORS
 from ..module import GDEModule
+from ..nn import seeded
 from ._populations import PopulationMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
@@ -87,10 +88,17 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
                 "label_head=True needs labels: call setup_anndata with labels_key first."
             )
         self.label_keys_with_heads = keys if label_head else []
+        for key in self.label_keys_with_heads:
+            values = self._classes(key)
+            if pd.api.types.is_numeric_dtype(values.dtype) and len(values) > 10:
+                raise ValueError(
+                    f"labels_key={key!r} is a number with {len(values)} values; a label head "
+                    "predicts classes. Bin it (pd.cut), or leave label_head out and regress it "
+                    "with scgde.tl.classify_populations."
+                )
         options = GENERATORS.get(generator).resolve(generator_kwargs or {}, cells["is_counts"])
         # Weights come from the model's own seed; the caller's random state stays as it was.
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.module = GDEModule(
                 cells["n_features"],
                 encoder,
@@ -170,12 +178,12 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
         """Let go of the data: scvi-tools keeps every registered AnnData until this is called."""
         release(self)
 
-    def _classes(self, key: str) -> list[str]:
-        return list(state_of(self.registry_, label_key(key))["categories"])
+    def _classes(self, key: str) -> np.ndarray:
+        return state_of(self.registry_, label_key(key))["values"]
 
     @staticmethod
     def _require_counts(cells: dict) -> None:
-        if not cells["is_counts"]:
+        if not cells["fits_counts"]:
             raise ValueError(
                 "generator_kwargs['likelihood'] is a count likelihood, but the cells are not "
                 "counts: values are negative or not whole. Set up the layer that holds raw counts "
@@ -203,25 +211,34 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
         manager = self._validated_manager(adata)
         names = pd.Index(state_of(manager.registry, POPULATION_KEY)["names"])
 
-        def column(key: str) -> np.ndarray | None:
-            if state_of(manager.registry, key) is None:
-                return None
-            return np.asarray(manager.get_from_registry(key)).ravel()
-
+        index = PopulationIndex(self._column(manager, POPULATION_KEY), names)
+        if (index.sizes == 0).any():
+            raise ValueError(
+                f"Populations without cells: {listed(names[index.sizes == 0], 5)}. The data was "
+                "filtered after it was set up; call setup_anndata again."
+            )
         labels = [
-            column(label_key(key)) for key in as_keys(self.setup_arguments["labels_key"] or [])
+            self._column(manager, label_key(key))
+            for key in as_keys(self.setup_arguments["labels_key"] or [])
         ]
         is_counts = self.module.generator.space == "counts"
         if is_counts:
             self._require_counts(state_of(manager.registry, X_KEY))
         return SetDataset(
             row_source(manager.get_from_registry(X_KEY)),
-            PopulationIndex(column(POPULATION_KEY), names),
-            batch=column(BATCH_KEY),
+            index,
+            batch=self._column(manager, BATCH_KEY),
             labels=np.stack(labels, 1) if labels else None,
             is_counts=is_counts,
-            size_factor=column(SIZE_FACTOR_KEY),
+            size_factor=self._column(manager, SIZE_FACTOR_KEY),
         )
+
+    @staticmethod
+    def _column(manager: AnnDataManager, key: str) -> np.ndarray | None:
+        """Return what is registered of each cell; None for what was not set up."""
+        if state_of(manager.registry, key) is None:
+            return None
+        return np.asarray(manager.get_from_registry(key)).ravel()
 
     def __repr__(self) -> str:
         trained = f"trained for {self.steps_done_} steps" if self.is_trained_ else "not trained"

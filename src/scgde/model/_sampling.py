@@ -78,10 +78,11 @@ class SamplingMixin(BaseModelClass):
 
     def _codes(self, populations, adata, batch) -> tuple[pd.DataFrame, list[np.ndarray] | None]:
         """Return embeddings, and for each the batch codes to choose from."""
-        given = isinstance(populations, (pd.DataFrame, np.ndarray))
+        numbers = isinstance(populations, np.ndarray) and populations.dtype.kind in "fiu"
+        given = numbers or isinstance(populations, pd.DataFrame)
         if given:
             z = pd.DataFrame(populations)
-            if isinstance(populations, np.ndarray):
+            if numbers:
                 z.index = [f"population_{i}" for i in range(len(z))]
             if z.shape[1] != self.n_latent_:
                 raise ValueError(

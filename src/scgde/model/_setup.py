@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import inspect
 
+import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
 from .._errors import listed
-from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass
+from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass, setup_arguments
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
@@ -23,6 +24,8 @@ from ..data import (
     MuDataSizeFactorField,
     SizeFactorField,
     as_keys,
+    group_cells,
+    require_constant,
 )
 
 
@@ -88,10 +91,10 @@ class SetupMixin(BaseModelClass):
         if batch_key is not None:
             fields.append(CategoryField(BATCH_KEY, "batch_key", batch_key, missing="error"))
         if donor_key is not None:
-            fields.append(DonorField(donor_key, populations))
+            fields.append(DonorField(donor_key))
         if size_factor_key is not None:
             fields.append(SizeFactorField(size_factor_key))
-        fields += [LabelField(key, populations) for key in as_keys(labels_key or [])]
+        fields += [LabelField(key) for key in as_keys(labels_key or [])]
         cls._register(adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
 
     @classmethod
@@ -154,12 +157,11 @@ class SetupMixin(BaseModelClass):
                 )
             )
         if donor_key is not None:
-            fields.append(MuDataDonorField(donor_key, populations, mod_key=modality.donor_key))
+            fields.append(MuDataDonorField(donor_key, mod_key=modality.donor_key))
         if size_factor_key is not None:
             fields.append(MuDataSizeFactorField(size_factor_key, mod_key=modality.size_factor_key))
         fields += [
-            MuDataLabelField(key, populations, mod_key=modality.labels_key)
-            for key in as_keys(labels_key or [])
+            MuDataLabelField(key, mod_key=modality.labels_key) for key in as_keys(labels_key or [])
         ]
         field = MuDataCellsField(layer, use_rep, mod_key=cells)
         cls._register(mdata, field, fields, arguments, **kwargs)
@@ -185,9 +187,30 @@ class SetupMixin(BaseModelClass):
         for field in fields:
             if source_registry is None:
                 field.validate_field(data)
+        _require_constant_labels(
+            data, fields, as_keys(setup_arguments(arguments)["population_key"])
+        )
         manager = AnnDataManager(fields=[cells, *fields], setup_method_args=arguments)
         manager.register_fields(data, source_registry)
         cls.register_manager(manager)
+
+
+def _require_constant_labels(
+    data: AnnData | MuData, fields: list[BaseAnnDataField], population_keys: list[str]
+) -> None:
+    """Raise if a label or donor varies within a population, in whichever modality they are."""
+
+    def obs(field: BaseAnnDataField) -> pd.DataFrame:
+        return data.obs if field.mod_key is None else data.mod[field.mod_key].obs
+
+    fields[0].validate_field(data)
+    codes, names = group_cells(obs(fields[0]), population_keys)
+    for field in fields[1:]:
+        inner = getattr(field, "adata_field", field)
+        if isinstance(inner, DonorField | LabelField):
+            key = inner.key if isinstance(inner, LabelField) else inner.keys[0]
+            if key in obs(field):
+                require_constant(inner, obs(field)[key], codes, names, population_keys)
 
 
 def _refuse_view(data: AnnData | MuData, argument: str) -> None:

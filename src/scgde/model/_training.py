@@ -86,7 +86,9 @@ class TrainingMixin(BaseModelClass):
             After Ctrl-C, once the model is usable.
         """
         arguments = {k: v for k, v in locals().items() if k not in ("self", "trainer_kwargs")}
-        arguments = {**arguments, **trainer_kwargs}
+        # Kept with the model, so plain values only: no callbacks or loggers.
+        plain = (str, int, float, bool, type(None), list, dict)
+        arguments |= {k: v for k, v in trainer_kwargs.items() if type(v) in plain}
         require_positive(max_epochs=max_epochs)
         n_steps = max_steps if max_steps is not None else max_epochs * STEPS_PER_EPOCH
         require_positive(max_steps=n_steps)
@@ -100,14 +102,19 @@ class TrainingMixin(BaseModelClass):
             )
         if self.label_keys_with_heads and (dataset.labels < 0).all():
             raise ValueError("label_head=True, but no population has a label: check labels_key.")
-        donors = self.adata.obs.get(f"_scvi_{DONOR_KEY}")
+        donors = self._column(self.adata_manager, DONOR_KEY)
         training, held_out = split_cells(
             dataset.index,
             train_size,
             by=validation or ("population" if donors is None else "donor"),
-            donors=None if donors is None else donors.to_numpy(),
+            donors=donors,
             seed=seed,
         )
+        if early_stopping and (plan_kwargs or {}).get("ema_decay") is not None:
+            raise ValueError(
+                "early_stopping=True goes back to the best weights, plan_kwargs['ema_decay'] "
+                "replaces them by their average: choose one."
+            )
         if early_stopping and len(held_out) == 0:
             raise ValueError(
                 f"early_stopping=True needs held-out data, but train_size={train_size} leaves "
@@ -131,12 +138,13 @@ class TrainingMixin(BaseModelClass):
 
         plan = SetTrainingPlan(self.module, n_steps, self.steps_done_, **plan_kwargs or {})
         per_epoch = min(STEPS_PER_EPOCH, n_steps)
-        # A validation set of fixed draws: each population about twice.
-        n_validation = max(1, math.ceil(2 * len(np.unique(dataset.index.codes[held_out])) / 16))
+        # A validation set of fixed draws: each population about twice, if that is not too long.
+        n_held_out = len(np.unique(dataset.index.codes[held_out]))
+        n_validation = math.ceil(2 * n_held_out / min(populations_per_batch, max(n_held_out, 1)))
         history, steps, interrupted = fit(
             plan,
             loader(training, per_epoch, fixed=False),
-            loader(held_out, min(n_validation, 20), fixed=True) if len(held_out) else None,
+            loader(held_out, min(n_validation, 50), fixed=True) if len(held_out) else None,
             accelerator=accelerator,
             devices=devices,
             patience=early_stopping_patience if early_stopping else None,

@@ -85,7 +85,7 @@ class GDEModule(nn.Module):
 
     def _view(self, x: Cells, library: Tensor | None) -> Cells:
         if self.standardize is None:
-            x = log_normalize(x, library * self.library_scale)
+            x = log_normalize(x, None if library is None else library * self.library_scale)
         else:
             x = clip(self.standardize(x))
         return x if self.encoder.accepts_sparse else dense(x)

@@ -2,6 +2,7 @@
 
 from ._linear import MLP, CellLinear, sparse_product
 from ._pool import MeanPooledBlock, weighted_mean
+from ._random import seeded
 from ._transform import Standardize, clip, log_normalize, moments
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "clip",
     "log_normalize",
     "moments",
+    "seeded",
     "sparse_product",
     "weighted_mean",
 ]

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
 
 from .._errors import require
+from ..data import group_cells, population_table
 
 # Okabe & Ito (2008): told apart with every common colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -66,12 +67,9 @@ def population_map(
         require("embedding_key", embedding_key, adata.uns.keys(), "adata.uns")
         result = adata.uns[embedding_key]
         embedding, n_cells = result["embedding"].to_numpy(), np.asarray(result["n_cells"])
-        per_cell = adata.obsm[f"X_{embedding_key}"][:, 0]
-        # A population's first cell carries what is constant within it.
-        first = [
-            int(np.argmax(per_cell == value)) for value in embedding[:, 0].astype(per_cell.dtype)
-        ]
-        table = adata.obs.iloc[first].set_axis(result["embedding"].index)
+        keys = list(result["params"]["population_key"])
+        table = population_table(adata.obs, *group_cells(adata.obs, keys))
+        table = table.loc[result["embedding"].index]
     pca = PCA(2).fit(embedding)
     xy, share = pca.transform(embedding), 100 * pca.explained_variance_ratio_
     ax = _axes(ax)
@@ -94,6 +92,11 @@ def population_map(
                     label=str(level),
                     alpha=0.8,
                     linewidth=0,
+                )
+            unknown = values.isna().to_numpy()
+            if unknown.any():
+                ax.scatter(
+                    *xy[unknown].T, s=size[unknown], color="0.7", label="unknown", linewidth=0
                 )
             legend = ax.legend(title=color, frameon=False)
             for handle in legend.legend_handles:

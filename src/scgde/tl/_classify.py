@@ -106,7 +106,7 @@ def classify_populations(
     require_choice("task", task, ("auto", "classification", "regression"))
     if setting != "transductive" and model is None:
         raise ValueError(f"setting={setting!r} trains a model in each fold: pass model=.")
-    study = _study(adata, embedding_key, donor_key)
+    study = _study(adata, embedding_key, donor_key, model if setting == "inductive" else None)
     own = _own_representations(adata, study, setting, model)
     references = _baselines(study, baselines, cell_type_key, seed)
     tables, predictions = [], []
@@ -158,28 +158,30 @@ class _Study(NamedTuple):
     """Populations, what is known of them, and their cells where there are any."""
 
     table: pd.DataFrame
-    embedding: pd.DataFrame
+    embedding: pd.DataFrame | None
     donors: np.ndarray
     params: dict
     cells: Cells | None
 
 
-def _study(adata: AnnData, embedding_key: str, donor_key: str | None) -> _Study:
-    if "gde_params" in adata.uns:
+def _study(adata: AnnData, embedding_key: str, donor_key: str | None, model: GDE | None) -> _Study:
+    """Collect what is known; of an embedding only if one is needed, that is, without a model."""
+    if model is None and "gde_params" in adata.uns:
         params, table, cells = adata.uns["gde_params"], adata.obs, None
         embedding = pd.DataFrame(adata.X, index=adata.obs_names)
     else:
-        if embedding_key not in adata.uns:
+        if model is not None:
+            params, embedding = model.get_parameters(), None
+        elif embedding_key in adata.uns:
+            result = adata.uns[embedding_key]
+            params, embedding = result["params"], result["embedding"]
+        else:
             raise KeyError(
                 f"embedding_key={embedding_key!r} is not in adata.uns. Call "
                 "scgde.tl.embed_populations(adata, model) first."
             )
-        params, embedding = (
-            adata.uns[embedding_key]["params"],
-            adata.uns[embedding_key]["embedding"],
-        )
         codes, names = group_cells(adata.obs, list(params["population_key"]))
-        if list(names) != list(embedding.index):
+        if embedding is not None and list(names) != list(embedding.index):
             raise ValueError(
                 f"adata.uns[{embedding_key!r}] has other populations than adata.obs now. Call "
                 "scgde.tl.embed_populations again."
@@ -206,7 +208,8 @@ def _own_representations(
             raise ValueError("setting='inductive' trains models: pass the AnnData of cells.")
 
         def retrained(train: np.ndarray) -> np.ndarray:
-            fold = model.refit(adata[np.isin(study.cells.index.codes, train)].copy())
+            cells = adata[np.isin(study.cells.index.codes, train)]
+            fold = model.refit(cells.to_memory() if adata.isbacked else cells.copy())
             try:
                 return fold.get_population_embedding(adata).to_numpy()
             finally:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from .._scvi import Trainer, parse_device_args
+from ..nn import seeded
 from ._plan import SetTrainingPlan
 
 
@@ -31,9 +32,8 @@ class BestWeights(EarlyStopping):
             self._lowest, self._best = value, deepcopy(plan.module.state_dict())
         super().on_validation_end(trainer, plan)
 
-    def on_train_end(self, trainer: lightning.Trainer, plan: SetTrainingPlan) -> None:
-        """Restore the best weights."""
-        super().on_train_end(trainer, plan)
+    def restore(self, plan: SetTrainingPlan) -> None:
+        """Go back to the best weights."""
         if self._best is not None:
             plan.module.load_state_dict(self._best)
 
@@ -41,7 +41,8 @@ class BestWeights(EarlyStopping):
 def auto_precision(accelerator: str) -> str:
     """Return mixed precision where the device computes in bfloat16, else full precision."""
     on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    native = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if native else "32-true"
 
 
 def fit(
@@ -79,27 +80,31 @@ def fit(
     """
     accelerator, devices, device = parse_device_args(accelerator, devices, return_device="torch")
     callbacks = [*trainer_kwargs.pop("callbacks", [])]
-    if patience is not None:
-        callbacks.append(BestWeights(patience))
+    best = None if patience is None else BestWeights(patience)
+    if best is not None:
+        callbacks.append(best)
+    defaults = {
+        "benchmark": False,
+        "check_val_every_n_epoch": 1 if validation_loader is not None else None,
+        "use_distributed_sampler": False,  # the set sampler draws for each rank by itself
+    }
     with _quiet("lightning.pytorch"):
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
             precision=auto_precision(accelerator) if precision == "auto" else precision,
-            benchmark=False,
             callbacks=callbacks,
-            check_val_every_n_epoch=1 if validation_loader is not None else None,
-            **trainer_kwargs,
+            **{**defaults, **trainer_kwargs},
         )
     # Lightning answers Ctrl-C by ignoring the signal from then on and leaving the interpreter.
     main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main_thread else None
     interrupted = False
     plan.module.train()  # Lightning keeps the mode that it finds
-    cuda = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(cuda), _quiet("lightning.pytorch"), warnings.catch_warnings():
+    if device.type == "cuda":
+        torch.cuda.init()  # its generator is seeded below
+    with seeded(seed), _quiet("lightning.pytorch"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
-        torch.manual_seed(seed)
         try:
             trainer.fit(plan, train_loader, validation_loader)
         except (KeyboardInterrupt, SystemExit):
@@ -107,8 +112,11 @@ def fit(
         finally:
             if main_thread:
                 signal.signal(signal.SIGINT, handler)
+    plan.use_average()
+    if best is not None:
+        best.restore(plan)
     plan.module.eval().to(device)  # Lightning leaves it on the CPU
-    return trainer.logger.history, trainer.global_step, interrupted
+    return getattr(trainer.logger, "history", {}), trainer.global_step, interrupted
 
 
 class _quiet:

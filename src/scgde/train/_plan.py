@@ -109,7 +109,7 @@ class SetTrainingPlan(lightning.LightningModule):
             )
         self.average.update_parameters(self.module)
 
-    def on_train_end(self) -> None:
+    def use_average(self) -> None:
         """Put the moving average in place of the weights."""
         if self.average is not None:
             self.module.load_state_dict(self.average.module.state_dict())
