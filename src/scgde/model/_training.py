@@ -87,8 +87,7 @@ class TrainingMixin(BaseModelClass):
         """
         arguments = {k: v for k, v in locals().items() if k not in ("self", "trainer_kwargs")}
         # Kept with the model, so plain values only: no callbacks or loggers.
-        plain = (str, int, float, bool, type(None), list, dict)
-        arguments |= {k: v for k, v in trainer_kwargs.items() if type(v) in plain}
+        arguments |= {k: v for k, v in trainer_kwargs.items() if _is_plain(v)}
         require_positive(max_epochs=max_epochs)
         n_steps = max_steps if max_steps is not None else max_epochs * STEPS_PER_EPOCH
         require_positive(max_steps=n_steps)
@@ -215,6 +214,12 @@ class TrainingMixin(BaseModelClass):
                 new.index = new.index + len(old)
                 new.index.name = old.index.name
             self.history_[name] = new if old is None else pd.concat([old, new])
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
 
 
 def _enumerated(blocks: Iterator) -> Iterator[tuple[int, int, object]]:
