@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--densities", nargs="*", type=float, default=[0.05, 0.1])
     parser.add_argument("--likelihoods", nargs="*", default=["nb", "normal"])
     parser.add_argument("--precision", default="auto", help="of scgde; the baseline is float32")
+    parser.add_argument("--name", help="of the table in benchmarks/results")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
@@ -131,7 +132,11 @@ def main() -> None:
                 print(rows[-1], flush=True)
             for model in models.values():
                 model.release()
-    write(pd.DataFrame(rows), f"training_rate_{options.device}", time.perf_counter() - started)
+    write(
+        pd.DataFrame(rows),
+        options.name or f"training_rate_{options.device}",
+        time.perf_counter() - started,
+    )
 
 
 if __name__ == "__main__":

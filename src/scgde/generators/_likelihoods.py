@@ -24,7 +24,8 @@ class NormalLikelihood(nn.Module):
     """Normal with a mean linear in the hidden state and a learned variance for each feature.
 
     On sparse cells the squared error is expanded, ``|x - Wh|^2 = |x|^2 - 2 (xW) h + h'W'W h``, so
-    that the matrix of means, cells x genes, is never formed.
+    that the matrix of means, cells x genes, is never formed. That pays where there are more cells
+    than hidden units, for ``W'W`` costs as much as the means of ``n_hidden`` cells.
     """
 
     space = "real"
@@ -49,7 +50,8 @@ class NormalLikelihood(nn.Module):
         log_var = self.log_var
         precision = torch.exp(-log_var)
         constant = log_var.sum() + len(log_var) * _LOG_2PI
-        if isinstance(x, SparseCells) and x.device.type == "cpu":
+        sparse = isinstance(x, SparseCells) and x.device.type == "cpu"
+        if sparse and x.n_cells > 2 * h.shape[-1]:
             error = self._sparse_error(h.flatten(0, 1).float(), x, precision).view(h.shape[:2])
         else:
             error = (dense(x) - self.mean(h)).float().square().mul(precision).sum(-1)
