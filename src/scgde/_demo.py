@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 
 from . import datasets, pl, tl
 from ._scvi import settings
+from .data import as_dense, log_normalized
 from .distances import energy_distance
 from .metrics import resampling_report
 from .model import GDE
@@ -121,9 +123,8 @@ def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, An
     return pd.DataFrame({"value": rows}), generated
 
 
-def _log_normalized(counts) -> torch.Tensor:
-    x = torch.from_numpy(np.asarray(counts.todense(), dtype=np.float32))
-    return torch.log1p(1e4 * x / x.sum(1, keepdim=True))[None]
+def _log_normalized(counts: sp.csr_matrix) -> torch.Tensor:
+    return torch.from_numpy(as_dense(log_normalized(counts)))[None]
 
 
 def _write(adata: AnnData, path: Path) -> None:

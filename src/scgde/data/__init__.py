@@ -24,6 +24,7 @@ from ._fields import (
 )
 from ._groups import as_keys, group_cells, population_table
 from ._index import PopulationIndex
+from ._normalize import as_dense, log_normalized
 from ._rows import DiskRows, MemoryRows, RowSource, cells_of, row_source
 from ._sampler import SetDraw, SetSampler
 from ._split import split_cells
@@ -54,11 +55,13 @@ __all__ = [
     "SetSampler",
     "SizeFactorField",
     "SparseCells",
+    "as_dense",
     "as_keys",
     "cells_of",
     "dense",
     "group_cells",
     "label_key",
+    "log_normalized",
     "population_table",
     "require_constant",
     "row_source",

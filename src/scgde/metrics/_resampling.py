@@ -5,6 +5,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from ..data import as_dense, log_normalized
 from ..distances import energy_distance
 
 Matrix = np.ndarray | sp.spmatrix
@@ -48,10 +49,13 @@ def resampling_report(
             f"real has {real.shape[1]} features and generated {generated.shape[1]}; they must be "
             "the same, in the same order."
         )
-    real, generated = _dense(real), _dense(generated)
+    real, generated = as_dense(real), as_dense(generated)
     expressed = (real.mean(0) > min_mean) & (real.var(0) > 0)
     rng = np.random.default_rng(seed)
-    x, y = (_sample(_log(m) if log_normalize else m, max_cells, rng) for m in (real, generated))
+    x, y = (
+        _sample(log_normalized(m) if log_normalize else m, max_cells, rng)
+        for m in (real, generated)
+    )
     order = rng.permutation(len(x))
     halves = x[order[: len(x) // 2]], x[order[len(x) // 2 :]]
     return pd.Series(
@@ -65,14 +69,6 @@ def resampling_report(
             "split_half_energy_distance": _energy(*halves),
         }
     )
-
-
-def _dense(x: Matrix) -> np.ndarray:
-    return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float32)
-
-
-def _log(x: np.ndarray) -> np.ndarray:
-    return np.log1p(1e4 * x / np.maximum(x.sum(1, keepdims=True), 1))
 
 
 def _sample(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
 
 from .._errors import require
-from ..data import group_cells, population_table
+from ..data import as_dense, group_cells, log_normalized, population_table
 
 # Okabe & Ito (2008): told apart with every common colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -169,5 +169,4 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _matrix(x: np.ndarray | sp.spmatrix, log_normalize: bool) -> np.ndarray:
-    x = np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float32)
-    return np.log1p(1e4 * x / np.maximum(x.sum(1, keepdims=True), 1)) if log_normalize else x
+    return as_dense(log_normalized(x) if log_normalize else x)

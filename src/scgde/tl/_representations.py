@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import RBFSampler
 
-from ..data import PopulationIndex, RowSource, group_cells
+from ..data import PopulationIndex, RowSource, as_dense, group_cells, log_normalized
 
 _MAX_KERNEL_CELLS = 20_000
 
@@ -40,13 +40,6 @@ class Cells(NamedTuple):
     obs: pd.DataFrame
 
 
-def _log_normalized(block: np.ndarray | sp.csr_matrix) -> np.ndarray | sp.csr_matrix:
-    total = np.maximum(np.asarray(block.sum(1)).reshape(-1, 1), 1)
-    if sp.issparse(block):
-        return sp.diags((1e4 / total).ravel()).dot(block).log1p().tocsr()
-    return np.log1p(block * (1e4 / total))
-
-
 def population_moments(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of every feature in every population, ``(P, d)`` each.
 
@@ -57,21 +50,21 @@ def population_moments(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(cells.index.order), 4096):
         rows = cells.index.order[start : start + 4096]
         block = cells.source[rows]
-        block = _log_normalized(block) if cells.is_counts else block
+        block = log_normalized(block) if cells.is_counts else block
         block = block.astype(np.float64)
         member = sp.csr_matrix(
             (np.ones(len(rows)), (cells.index.codes[rows], np.arange(len(rows)))),
             shape=(len(cells.index), len(rows)),
         )
-        first += _array(member @ block)
-        second += _array(member @ (block.power(2) if sp.issparse(block) else block**2))
+        first += _dense(member @ block)
+        second += _dense(member @ (block.power(2) if sp.issparse(block) else block**2))
     n = cells.index.sizes[:, None]
     mean = first / n
     return mean, np.sqrt(np.maximum(second / n - mean**2, 0))
 
 
-def _array(x: np.ndarray | sp.spmatrix) -> np.ndarray:
-    return x.toarray() if sp.issparse(x) else np.asarray(x)
+def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
+    return x.toarray() if sp.issparse(x) else x
 
 
 class _UpTo(TransformerMixin, BaseEstimator):
@@ -121,8 +114,8 @@ def _kernel_mean(cells: Cells, seed: int = 0, **_: object) -> Representation:
     ]
     of = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
     block = cells.source[np.concatenate(rows)]
-    block = _log_normalized(block) if cells.is_counts else block
-    x = _array(block)
+    block = log_normalized(block) if cells.is_counts else block
+    x = as_dense(block)
 
     def features(train: np.ndarray) -> np.ndarray:
         in_train = x[np.isin(of, train)]
