@@ -15,7 +15,8 @@ from ._index import PopulationIndex
 from ._rows import RowSource
 from ._sampler import SetDraw, SetSampler
 
-# Above this share of non-zero values a dense product is faster on every machine measured.
+# Above this share of non-zero values cells are made dense. Extrapolated, on one machine, from bags
+# that took an eighth of the dense time at 5 % and a quarter at 10 %.
 MAX_SPARSE_DENSITY = 0.3
 
 
