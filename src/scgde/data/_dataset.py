@@ -33,8 +33,8 @@ class SetDataset(Dataset):
         Batch of each cell, -1 for unknown.
     labels
         Label of each cell for each label key, ``(n_cells, n_label_keys)``, -1 for unlabelled.
-    is_counts
-        Whether the model takes the cells as counts and so needs to know each cell's size.
+    is_sized
+        Whether the model takes the cells as counts relative to each cell's size.
     size_factor
         Stands in for each cell's total where given.
     """
@@ -45,11 +45,11 @@ class SetDataset(Dataset):
         index: PopulationIndex,
         batch: np.ndarray | None = None,
         labels: np.ndarray | None = None,
-        is_counts: bool = False,
+        is_sized: bool = False,
         size_factor: np.ndarray | None = None,
     ):
         self.source, self.index, self.batch = source, index, batch
-        self.is_counts, self.size_factor = is_counts, size_factor
+        self.is_sized, self.size_factor = is_sized, size_factor
         self.labels = None if labels is None else self._population_labels(labels)
 
     def _population_labels(self, labels: np.ndarray) -> np.ndarray:
@@ -93,7 +93,7 @@ class SetDataset(Dataset):
 
     def library(self, rows: np.ndarray, x: Cells) -> Tensor | None:
         """Return the size of each cell, ``(B, m)``: its size factor, else its total count."""
-        if not self.is_counts:
+        if not self.is_sized:
             return None
         if self.size_factor is not None:
             return torch.from_numpy(self.size_factor[rows]).float()

@@ -2,14 +2,28 @@
 
 from ._base import ENCODERS, Encoder, PooledEncoder
 from .gnn import GNNEncoder
+from .induced_attention import InducedAttentionEncoder
+from .kernel_mean import KernelMeanEncoder
 from .mean import MeanEncoder
+from .median_gnn import MedianGNNEncoder
+from .pca_mean import PCAMeanEncoder
 from .resnet_gnn import ResNetGNNEncoder
+from .resnet_transformer import ResNetTransformerEncoder
+from .self_attention import SelfAttentionEncoder
+from .wormhole import WormholeEncoder
 
 __all__ = [
     "ENCODERS",
     "Encoder",
     "GNNEncoder",
+    "InducedAttentionEncoder",
+    "KernelMeanEncoder",
     "MeanEncoder",
+    "MedianGNNEncoder",
+    "PCAMeanEncoder",
     "PooledEncoder",
     "ResNetGNNEncoder",
+    "ResNetTransformerEncoder",
+    "SelfAttentionEncoder",
+    "WormholeEncoder",
 ]

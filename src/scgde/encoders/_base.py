@@ -33,13 +33,20 @@ class Encoder(nn.Module):
     accepts_sparse: ClassVar[bool] = False
     streams: ClassVar[bool] = False
 
+    def initialize(self, x: Tensor) -> None:
+        """Fit what is not learned by gradient to training cells ``x (n, d)``; by default nothing.
+
+        The cells are as the encoder sees them: log-normalised counts or standardised features.
+        """
+        return
+
     @abstractmethod
     def forward(self, x: Cells, w: Tensor) -> Tensor:
         """Embed sets ``x (B, m, n_input)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
 
 
 class PooledEncoder(Encoder):
-    """An encoder whose cells meet only through weighted means.
+    """An encoder whose cells meet only through pooled vectors, by default weighted means.
 
     Cells are embedded one by one, see a pooled vector, are updated one by one, and so on; the last
     pooled vector is read out. A subclass gives ``embed``, ``update`` for each of ``n_updates``
@@ -51,6 +58,7 @@ class PooledEncoder(Encoder):
     streams: ClassVar[bool] = True
     n_updates: int = 0
     readout: nn.Module
+    pool: Callable[[Tensor, Tensor], Tensor] = staticmethod(weighted_mean)
 
     @abstractmethod
     def embed(self, x: Cells) -> tuple[Tensor, Any]:
@@ -64,8 +72,8 @@ class PooledEncoder(Encoder):
         """Embed sets of cells."""
         h, extra = self.embed(x)
         for block in range(self.n_updates):
-            h = self.update(block, h, weighted_mean(h, w), extra)
-        return self.readout(weighted_mean(h, w))
+            h = self.update(block, h, self.pool(h, w), extra)
+        return self.readout(self.pool(h, w))
 
     def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> Tensor:
         """Embed sets too large for memory, at constant memory.

@@ -19,7 +19,8 @@ class Generator(nn.Module):
     set and broadcast, never copied to cells.
 
     Covariates, by keyword: ``library (B, m)``, the size of each cell; ``batch (B, m)``, its batch,
-    -1 for unknown. A generator ignores those it has no use for.
+    -1 for unknown. A generator ignores those it has no use for. ``sample`` may take further options
+    by keyword (steps, guidance), which ``GDE.sample`` passes on.
 
     Subclasses take ``(n_output, n_latent, n_hidden, *, n_batch, **options)``.
 
@@ -29,10 +30,13 @@ class Generator(nn.Module):
         Whether ``loss`` takes :class:`~scgde.data.SparseCells` as well as tensors.
     space
         ``"counts"``: the generator models raw counts. ``"real"``: it models standardised features.
+    uses_library
+        Whether counts are modelled relative to the size of their cell, and encoded so.
     """
 
     accepts_sparse: ClassVar[bool] = False
     space: Literal["counts", "real"] = "real"
+    uses_library: bool = False
 
     @classmethod
     def resolve(cls, options: dict, is_counts: bool) -> dict:

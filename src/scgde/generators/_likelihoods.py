@@ -19,6 +19,9 @@ _LOG_2PI = math.log(2 * math.pi)
 # learn so many times faster than weights do under the same optimiser.
 _GAIN = 10.0
 
+# A mean count beyond this is a network gone astray, not biology.
+_LOG_LARGEST = 16.0
+
 
 class NormalLikelihood(nn.Module):
     """Normal with a mean linear in the hidden state and a learned variance for each feature.
@@ -77,23 +80,27 @@ class CountLikelihood(nn.Module):
     """Counts of a cell given its size; the size itself is log-normal given the hidden state.
 
     ``mu = library * softmax(Wh + b)``. Modelling the size makes the generator complete: cells can
-    be drawn of any population, observed or not.
+    be drawn of any population, observed or not. With ``size="free"`` a cell has no size:
+    ``mu = exp(Wh + b)``.
 
     Parameters
     ----------
     kind
         ``"poisson"``; ``"nb"``, negative binomial with a learned dispersion for each gene;
         ``"zinb"``, the same with zero inflation linear in the hidden state.
+    size
+        ``"observed"`` or ``"free"``.
     """
 
     space = "counts"
 
-    def __init__(self, n_output: int, n_hidden: int, kind: str):
+    def __init__(self, n_output: int, n_hidden: int, kind: str, size: str = "observed"):
         super().__init__()
-        self.kind = kind
+        self.kind, self.sized = kind, size == "observed"
         self.scale = nn.Linear(n_hidden, n_output)
-        self.library = nn.Linear(n_hidden, 1)
-        self.library_log_sd = nn.Parameter(torch.zeros(()))
+        if self.sized:
+            self.library = nn.Linear(n_hidden, 1)
+            self.library_log_sd = nn.Parameter(torch.zeros(()))
         if kind != "poisson":
             self.raw_log_theta = nn.Parameter(torch.zeros(n_output))
         if kind == "zinb":
@@ -106,6 +113,8 @@ class CountLikelihood(nn.Module):
             theta = mean.square() / (var - mean).clamp_min(1e-2 * mean).clamp_min(1e-6)
             self.raw_log_theta.data.copy_(theta.log().clamp(-3.0, 4.0) / _GAIN)
         self.scale.bias.data.copy_(torch.log(mean + 1e-3 * mean.mean()))
+        if not self.sized:
+            return
         self.library.bias.data.fill_(float(log_library[0]))
         self.library_log_sd.data.fill_(math.log(max(float(log_library[1]), 0.05)))
 
@@ -116,8 +125,10 @@ class CountLikelihood(nn.Module):
         with torch.autocast(h.device.type, enabled=False):  # a log size needs its digits
             return self.library(h.float())[..., 0], self.library_log_sd.clamp_min(-5.0)
 
-    def log_prob(self, h: Tensor, x: Cells, library: Tensor) -> Tensor:
+    def log_prob(self, h: Tensor, x: Cells, library: Tensor | None) -> Tensor:
         """Return the log-probability of each cell's counts and size, ``(B, m)``, in nats."""
+        if not self.sized:
+            return self._distribution(h, None).log_prob(dense(x)).sum(-1)
         mean, log_sd = self._sizes(h)
         z = (library.log() - mean) * torch.exp(-log_sd)
         of_size = -0.5 * z.square() - log_sd - 0.5 * _LOG_2PI
@@ -134,12 +145,15 @@ class CountLikelihood(nn.Module):
             ).view(h.shape[:2])
         return counts + of_size
 
-    def _distribution(self, h: Tensor, library: Tensor):
+    def _distribution(self, h: Tensor, library: Tensor | None):
         with torch.autocast(h.device.type, enabled=False):
             return self._float_distribution(h.float(), library)
 
-    def _float_distribution(self, h: Tensor, library: Tensor):
-        mu = library[..., None] * torch.softmax(self.scale(h), -1)
+    def _float_distribution(self, h: Tensor, library: Tensor | None):
+        if self.sized:
+            mu = library[..., None] * torch.softmax(self.scale(h), -1)
+        else:
+            mu = self.scale(h).clamp_max(_LOG_LARGEST).exp()
         if self.kind == "poisson":
             return Poisson(mu, validate_args=False)
         theta = self._log_theta().exp()
@@ -153,7 +167,7 @@ class CountLikelihood(nn.Module):
         self, h: Tensor, library: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
         """Draw counts ``(B, m, d)``, of cells whose sizes are drawn first unless they are given."""
-        if library is None:
+        if library is None and self.sized:
             mean, log_sd = self._sizes(h)
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             library = torch.exp(mean + noise * torch.exp(log_sd))
@@ -171,10 +185,13 @@ def _as_sparse(x: Tensor) -> SparseCells:
 
 
 LIKELIHOODS = ("normal", "poisson", "nb", "zinb")
+SIZES = ("observed", "free")
 
 
-def likelihood(kind: str, n_output: int, n_hidden: int) -> NormalLikelihood | CountLikelihood:
+def likelihood(
+    kind: str, n_output: int, n_hidden: int, size: str = "observed"
+) -> NormalLikelihood | CountLikelihood:
     """Return the likelihood called ``kind``, one of ``LIKELIHOODS``."""
     if kind == "normal":
         return NormalLikelihood(n_output, n_hidden)
-    return CountLikelihood(n_output, n_hidden, kind)
+    return CountLikelihood(n_output, n_hidden, kind, size)

@@ -6,10 +6,11 @@ from torch.nn import functional as F
 
 from .._errors import require_choice
 from ..data import Cells
-from ..nn import MLP, CellLinear, clip, log_normalize
+from ..nn import MLP, CellLinear, clip, log1p, log_normalize
 from ._base import GENERATORS, Generator
-from ._likelihoods import LIKELIHOODS
+from ._likelihoods import LIKELIHOODS, SIZES
 from ._likelihoods import likelihood as make_likelihood
+from ._networks import Condition
 
 
 @GENERATORS.register("cvae")
@@ -32,6 +33,9 @@ class CVAE(Generator):
     likelihood
         ``"normal"`` (learned variance), ``"poisson"``, ``"nb"`` or ``"zinb"``. A model's
         ``"auto"`` is nb on counts and normal otherwise.
+    size
+        Of counts. ``"observed"``: a cell's expected total is its observed one, itself modelled as
+        log-normal. ``"free"``: counts are modelled as they are, where totals mean nothing special.
     n_cell_latent
         Dimensions of the cell's own latent ``u``.
     n_layers
@@ -50,12 +54,14 @@ class CVAE(Generator):
         *,
         n_batch: int = 1,
         likelihood: str = "normal",
+        size: str = "observed",
         n_cell_latent: int = 16,
         n_layers: int = 1,
         n_steps_kl_warmup: int = 400,
     ):
         super().__init__()
         require_choice("likelihood", likelihood, LIKELIHOODS)
+        require_choice("size", size, SIZES)
         self.n_cell_latent, self.n_steps_kl_warmup = n_cell_latent, n_steps_kl_warmup
         self.kl_weight = 1.0
         self.read_cells = CellLinear(n_output, n_hidden)
@@ -63,11 +69,10 @@ class CVAE(Generator):
         self.read_latent = nn.Linear(n_cell_latent, n_hidden)
         self.decode = MLP(n_hidden, n_hidden, n_hidden, n_layers - 1)
         # Both ends read the population's embedding and the batch through one map each.
-        self.read_population = nn.Linear(n_latent, 2 * n_hidden, bias=False)
-        self.batch_effect = nn.Embedding(n_batch, 2 * n_hidden)
-        nn.init.zeros_(self.batch_effect.weight)
-        self.likelihood = make_likelihood(likelihood, n_output, n_hidden)
+        self.condition = Condition(n_latent, n_batch, 2 * n_hidden)
+        self.likelihood = make_likelihood(likelihood, n_output, n_hidden, size)
         self.space = self.likelihood.space
+        self.uses_library = self.space == "counts" and size == "observed"
 
     @classmethod
     def resolve(cls, options: dict, is_counts: bool) -> dict:
@@ -96,8 +101,11 @@ class CVAE(Generator):
         batch: Tensor | None = None,
     ) -> Tensor:
         """Return the negative evidence lower bound per cell of each set, ``(B,)``, in nats."""
-        seen = log_normalize(x, library) if self.space == "counts" else clip(x)
-        to_infer, to_decode = self._condition(z, batch)
+        if self.space == "real":
+            seen = clip(x)
+        else:
+            seen = log_normalize(x, library) if self.uses_library else log1p(x)
+        to_infer, to_decode = self.condition(z, batch).chunk(2, -1)
         mean, log_var = self.infer(F.silu(self.read_cells(seen) + to_infer)).float().chunk(2, -1)
         log_var = log_var.clamp(-10.0, 10.0)
         u = mean + torch.randn_like(mean) * torch.exp(0.5 * log_var)
@@ -118,16 +126,8 @@ class CVAE(Generator):
     ) -> Tensor:
         """Draw cells ``(B, n_cells, d)``: latents from the prior, cells from the likelihood."""
         u = torch.randn(len(z), n_cells, self.n_cell_latent, generator=generator, device=z.device)
-        h = self._hidden(u, self._condition(z, batch)[1])
+        h = self._hidden(u, self.condition(z, batch).chunk(2, -1)[1])
         return self.likelihood.sample(h, library, generator)
 
     def _hidden(self, u: Tensor, condition: Tensor) -> Tensor:
         return F.silu(self.decode(F.silu(self.read_latent(u) + condition)))
-
-    def _condition(self, z: Tensor, batch: Tensor | None) -> tuple[Tensor, ...]:
-        """Return what inference network and decoder add to their first layer."""
-        condition = self.read_population(z)[:, None]
-        if batch is not None:
-            known = (batch >= 0)[..., None]
-            condition = condition + self.batch_effect(batch.clamp_min(0)) * known
-        return condition.chunk(2, -1)

@@ -181,15 +181,14 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
     def _classes(self, key: str) -> np.ndarray:
         return state_of(self.registry_, label_key(key))["values"]
 
-    @staticmethod
-    def _require_counts(cells: dict) -> None:
+    def _require_counts(self, cells: dict) -> None:
         if not cells["fits_counts"]:
             raise ValueError(
                 "generator_kwargs['likelihood'] is a count likelihood, but the cells are not "
                 "counts: values are negative or not whole. Set up the layer that holds raw counts "
                 "(setup_anndata(adata, ..., layer='counts')), or use likelihood='normal'."
             )
-        if cells["n_empty_cells"]:
+        if cells["n_empty_cells"] and self.module.generator.uses_library:
             raise ValueError(
                 f"{cells['n_empty_cells']} cells have no counts at all; a count likelihood cannot "
                 "use them. Remove them with sc.pp.filter_cells(adata, min_counts=1) and set up "
@@ -221,15 +220,14 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
             self._column(manager, label_key(key))
             for key in as_keys(self.setup_arguments["labels_key"] or [])
         ]
-        is_counts = self.module.generator.space == "counts"
-        if is_counts:
+        if self.module.generator.space == "counts":
             self._require_counts(state_of(manager.registry, X_KEY))
         return SetDataset(
             row_source(manager.get_from_registry(X_KEY)),
             index,
             batch=self._column(manager, BATCH_KEY),
             labels=np.stack(labels, 1) if labels else None,
-            is_counts=is_counts,
+            is_sized=self.module.generator.uses_library,
             size_factor=self._column(manager, SIZE_FACTOR_KEY),
         )
 

@@ -11,7 +11,15 @@ import torch
 
 from .._errors import require_positive
 from .._scvi import BaseModelClass
-from ..data import DONOR_KEY, SetDataset, SetSampler, set_loader, split_cells, total_counts
+from ..data import (
+    DONOR_KEY,
+    SetDataset,
+    SetSampler,
+    dense,
+    set_loader,
+    split_cells,
+    total_counts,
+)
 from ..nn import moments
 from ..train import SetTrainingPlan, fit
 
@@ -19,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 STEPS_PER_EPOCH = 100
 _MAX_CELLS_FOR_MOMENTS = 50_000
+_N_CELLS_FOR_ENCODER = 2_000
 
 
 class TrainingMixin(BaseModelClass):
@@ -169,27 +178,32 @@ class TrainingMixin(BaseModelClass):
     @torch.no_grad()
     def _initialize(self, dataset: SetDataset, rows: np.ndarray, seed: int) -> None:
         """Give scales and intercepts their values from (a sample of) the training cells."""
+        rng = np.random.default_rng(seed)
         if len(rows) > _MAX_CELLS_FOR_MOMENTS:
-            rng = np.random.default_rng(seed)
             rows = np.sort(rng.choice(rows, _MAX_CELLS_FOR_MOMENTS, replace=False))
         module, source = self.module, dataset.source
+        log_library = torch.zeros(2)
         if module.standardize is not None:
             mean, var = module.standardize.fit(source.chunks(rows))
-            log_library = torch.zeros(2)
         else:
-            # Sizes first, then the moments of counts scaled to the mean size.
-            size, total = self._sizes(dataset, rows)
-            shift = (total.log() - size.log()).mean()
-            module.library_scale.fill_(shift.exp())
-            log_size = size.log() + shift
-            log_library = torch.stack([log_size.mean(), log_size.std()])
-            factor = (log_size.exp().mean() / log_size.exp()).numpy()
-            scaled = (
-                sp.diags(factor[start : start + len_]) @ block
-                for start, len_, block in _enumerated(source.chunks(rows))
-            )
-            mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(scaled))
+            blocks = source.chunks(rows)
+            if module.generator.uses_library:
+                # Sizes first, then the moments of counts scaled to the mean size.
+                size, total = self._sizes(dataset, rows)
+                shift = (total.log() - size.log()).mean()
+                module.library_scale.fill_(shift.exp())
+                log_size = size.log() + shift
+                log_library = torch.stack([log_size.mean(), log_size.std()])
+                factor = (log_size.exp().mean() / log_size.exp()).numpy()
+                blocks = (
+                    sp.diags(factor[start : start + len_]) @ block
+                    for start, len_, block in _enumerated(blocks)
+                )
+            mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(blocks))
         module.generator.initialize(mean, var, log_library)
+        some = rng.choice(rows, min(len(rows), _N_CELLS_FOR_ENCODER), replace=False)[None]
+        x = dataset.cells(some)
+        module.encoder.initialize(dense(module.view(x, dataset.library(some, x)))[0])
 
     @staticmethod
     def _sizes(dataset: SetDataset, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..data import Cells, dense
 from ..encoders import ENCODERS
 from ..generators import GENERATORS
-from ..nn import Standardize, clip, log_normalize
+from ..nn import Standardize, clip, log1p, log_normalize
 
 
 class GDELoss(NamedTuple):
@@ -23,9 +23,9 @@ class GDELoss(NamedTuple):
 class GDEModule(nn.Module):
     """Set encoder, conditional generator and label heads, tied by one loss.
 
-    The encoder sees log-normalised counts where the generator models counts, and standardised
-    features otherwise; the generator then models those too, and what it draws is put back into the
-    features' own units.
+    The encoder sees log-normalised counts where the generator models counts (their logarithms where
+    it has no use for cells' sizes), and standardised features otherwise; the generator then models
+    those too, and what it draws is put back into the features' own units.
 
     Parameters
     ----------
@@ -77,27 +77,30 @@ class GDEModule(nn.Module):
 
     def encode(self, x: Cells, w: Tensor, library: Tensor | None = None) -> Tensor:
         """Embed sets ``x (B, m, d)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
-        return self.encoder(self._view(x, library), w)
+        return self.encoder(self.view(x, library), w)
 
     def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor, Tensor | None]]]) -> Tensor:
         """Embed sets too large for memory from chunks ``(x, w, library)``; see PooledEncoder."""
-        return self.encoder.stream(lambda: ((self._view(x, size), w) for x, w, size in chunks()))
+        return self.encoder.stream(lambda: ((self.view(x, size), w) for x, w, size in chunks()))
 
-    def _view(self, x: Cells, library: Tensor | None) -> Cells:
-        if self.standardize is None:
+    def view(self, x: Cells, library: Tensor | None = None) -> Cells:
+        """Return cells ``(B, m, d)`` as the encoder sees them."""
+        if self.standardize is not None:
+            x = clip(self.standardize(x))
+        elif self.generator.uses_library:
             x = log_normalize(x, None if library is None else library * self.library_scale)
         else:
-            x = clip(self.standardize(x))
+            x = log1p(x)
         return x if self.encoder.accepts_sparse else dense(x)
 
     def loss(self, batch: dict) -> GDELoss:
         """Return the loss of a batch: the generator's per feature, plus the label heads'."""
         z = self.encode(batch["context"], batch["context_weight"], batch["context_library"])
         x, library = batch["target"], batch["target_library"]
-        if self.standardize is None:
-            library = library * self.library_scale
-        else:
+        if self.standardize is not None:
             x = self.standardize(x)
+        if library is not None:
+            library = library * self.library_scale
         x = x if self.generator.accepts_sparse else dense(x)
         covariates = {"library": library, "batch": batch.get("batch")}
         generator_loss = self.generator.loss(x, batch["target_weight"], z, **covariates).mean()
@@ -127,7 +130,8 @@ class GDEModule(nn.Module):
         *,
         generator: torch.Generator | None = None,
         batch: Tensor | None = None,
+        **options: object,
     ) -> Tensor:
         """Draw ``(B, n_cells, d)`` cells, in the units of the data."""
-        x = self.generator.sample(z, n_cells, generator=generator, batch=batch)
+        x = self.generator.sample(z, n_cells, generator=generator, batch=batch, **options)
         return x if self.standardize is None else self.standardize.inverse(x)

@@ -1,19 +1,25 @@
 """Layers that know no biology."""
 
-from ._linear import MLP, CellLinear, sparse_product
-from ._pool import MeanPooledBlock, weighted_mean
+from ._attention import AttentionBlock, MeasureAttention
+from ._linear import MLP, CellLinear, cell_linear, sparse_product
+from ._pool import MeanPooledBlock, weighted_mean, weighted_median
 from ._random import seeded
-from ._transform import Standardize, clip, log_normalize, moments
+from ._transform import Standardize, clip, log1p, log_normalize, moments
 
 __all__ = [
     "MLP",
+    "AttentionBlock",
     "CellLinear",
     "MeanPooledBlock",
+    "MeasureAttention",
     "Standardize",
+    "cell_linear",
     "clip",
+    "log1p",
     "log_normalize",
     "moments",
     "seeded",
     "sparse_product",
     "weighted_mean",
+    "weighted_median",
 ]

@@ -38,12 +38,24 @@ def sparse_product(x: SparseCells, weight: Tensor) -> Tensor:
     return _SparseProduct.apply(weight, x)
 
 
+def cell_linear(x: Cells, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return ``x @ weight + bias`` of cells ``(B, m, n_in)``, dense or sparse.
+
+    On a GPU sparse cells are made dense, which is faster there.
+    """
+    if isinstance(x, SparseCells):
+        if x.device.type == "cpu":
+            return (sparse_product(x, weight) + bias).view(*x.shape[:2], -1)
+        x = x.to_dense()
+    # addmm on cells as rows: one product, bias fused.
+    return torch.addmm(bias, x.flatten(0, -2), weight).view(*x.shape[:-1], -1)
+
+
 class CellLinear(nn.Module):
     """Linear layer on raw cells, dense or sparse: ``(B, m, n_in) -> (B, m, n_out)``.
 
     The weight is kept as ``(n_in, n_out)``, a row a gene, which is what a sparse product reads.
     All projections of the raw cells that a network needs should be columns of one such layer.
-    On a GPU sparse cells are made dense, which is faster there.
     """
 
     def __init__(self, n_in: int, n_out: int):
@@ -54,12 +66,7 @@ class CellLinear(nn.Module):
 
     def forward(self, x: Cells) -> Tensor:
         """Project cells ``(B, m, n_in)``."""
-        if isinstance(x, SparseCells):
-            if x.device.type == "cpu":
-                return (sparse_product(x, self.weight) + self.bias).view(*x.shape[:2], -1)
-            x = x.to_dense()
-        # addmm on cells as rows: one product, bias fused.
-        return torch.addmm(self.bias, x.flatten(0, -2), self.weight).view(*x.shape[:-1], -1)
+        return cell_linear(x, self.weight, self.bias)
 
 
 class MLP(nn.Sequential):

@@ -10,6 +10,22 @@ def weighted_mean(h: Tensor, w: Tensor) -> Tensor:
     return torch.bmm(w[:, None].to(h.dtype), h)[:, 0]
 
 
+def weighted_median(h: Tensor, w: Tensor) -> Tensor:
+    """Return the median of each set and coordinate: ``(B, m, h), (B, m) -> (B, h)``.
+
+    Where half of the weight lies on either side of a gap, the middle of the gap: the usual median
+    of an even number of cells.
+    """
+    values, order = h.sort(1)
+    below = w.to(h.dtype)[..., None].expand_as(h).gather(1, order).cumsum(1)
+    # Sums of equal weights reach one half only up to rounding.
+    lower, upper = (
+        (below < 0.5 + margin).sum(1, keepdim=True).clamp_max(h.shape[1] - 1)
+        for margin in (-1e-5, 1e-5)
+    )
+    return 0.5 * (values.gather(1, lower) + values.gather(1, upper))[:, 0]
+
+
 class MeanPooledBlock(nn.Module):
     """Residual block whose cells see their population's weighted mean.
 

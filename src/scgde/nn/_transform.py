@@ -13,6 +13,11 @@ TARGET_SUM = 1e4
 CLIP = 10.0
 
 
+def log1p(x: Cells) -> Cells:
+    """Return ``log(1 + x)`` of counts ``(B, m, d)``."""
+    return x.replace(torch.log1p(x.values)) if isinstance(x, SparseCells) else torch.log1p(x)
+
+
 def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
     """Return ``log(1 + 10^4 x / library)`` of counts, the field's usual normalisation.
 
@@ -25,9 +30,9 @@ def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
     """
     if isinstance(x, SparseCells):
         library = x.sum() if library is None else library
-        return x.replace(torch.log1p(x.values * (TARGET_SUM / library.flatten())[x.rows]))
+        return log1p(x.replace(x.values * (TARGET_SUM / library.flatten())[x.rows]))
     library = x.sum(-1) if library is None else library
-    return torch.log1p(x * (TARGET_SUM / library)[..., None])
+    return log1p(x * (TARGET_SUM / library)[..., None])
 
 
 def moments(blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[np.ndarray, np.ndarray]:

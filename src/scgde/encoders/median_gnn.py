@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from ..nn import weighted_median
+from ._base import ENCODERS
+from .gnn import GNNEncoder
+
+
+@ENCODERS.register("median_gnn")
+class MedianGNNEncoder(GNNEncoder):
+    """The layers of ``gnn`` with the weighted median in place of the mean.
+
+    GDE paper, App. A.1.2. A few outlying cells do not move a median; nor can it be computed from
+    sums, so that it does not stream.
+
+    Parameters
+    ----------
+    n_input, n_latent, n_hidden
+        Features of a cell, coordinates of an embedding, width of hidden layers.
+    n_blocks
+        Layers in which cells see their population.
+    """
+
+    streams = False
+    pool = staticmethod(weighted_median)
