@@ -26,7 +26,7 @@ def sinkhorn_divergence(
 
     (Feydy et al. 2019, Eq. 3), by geomloss. Its cost is :math:`|x - y|^2 / 2`; twice its value is
     returned, so that the limit for ``blur`` to 0 is the squared Wasserstein distance.
-    Differentiable. Memory is B x n x m.
+    Differentiable: the gradient is that of the converged value. Memory is B x n x m.
 
     Parameters
     ----------
