@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -10,6 +12,8 @@ from rich.progress import track
 
 from .._errors import require_positive, unknown
 from .._scvi import BaseModelClass
+from ..generators import Generator
+from ._genes import to_genes as components_to_genes
 
 _MAX_VALUES = 1 << 25
 
@@ -25,7 +29,9 @@ class SamplingMixin(BaseModelClass):
         adata: AnnData | MuData | None = None,
         batch: str | None = None,
         seed: int | None = None,
+        to_genes: bool = False,
         enable_progress_bar: bool = True,
+        **sampler_kwargs: object,
     ) -> AnnData:
         """Draw cells of populations from their embeddings.
 
@@ -43,20 +49,35 @@ class SamplingMixin(BaseModelClass):
             often as they occur; cells drawn from given embeddings get none.
         seed
             Seed of the draw; by default the model's.
+        to_genes
+            Of a model of principal components (``use_rep="X_pca"``): return genes, by the loadings
+            in ``.varm["PCs"]`` of the training data.
         enable_progress_bar
             Show progress where there is more than one step of it.
+        **sampler_kwargs
+            Options of the generator's own ``sample``: ``n_steps``, ``method`` and
+            ``guidance_scale`` of ``"flow_matching"`` and ``"ddpm"``.
 
         Returns
         -------
         AnnData of generated cells with the features of the data: counts (CSR) where the generator
         models counts, else real values; ``.obs["population"]`` names the population.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If a population or batch is unknown, an option is not one of the generator, or genes are
+            asked for and cannot be had.
         """
         require_positive(n_cells=n_cells)
+        self._check_sampler(sampler_kwargs)
+        reference, use_rep = self._representation() if to_genes else (None, "")
         self._check_if_trained(warn=True)
         z, batches = self._codes(populations, adata, batch)
         generator = torch.Generator(self.module.device)
         generator.manual_seed(self.seed_ if seed is None else seed)
-        per_call = max(1, _MAX_VALUES // self.module.n_features)
+        # Hidden layers count too: several of them are held where cells have few features.
+        per_call = max(1, _MAX_VALUES // max(self.module.n_features, 256))
         jobs = [
             (i, start, min(per_call, n_cells - start))
             for i in range(len(z))
@@ -66,7 +87,14 @@ class SamplingMixin(BaseModelClass):
             jobs, "Sampling", disable=not enable_progress_bar or len(jobs) * n_cells < 100_000
         )
         drawn = [
-            self._draw(z.iloc[[i]], start, n, None if batches is None else batches[i], generator)
+            self._draw(
+                z.iloc[[i]],
+                start,
+                n,
+                None if batches is None else batches[i],
+                generator,
+                sampler_kwargs,
+            )
             for i, start, n in progress
         ]
         cells = drawn[0] if len(drawn) == 1 else concat(drawn)
@@ -74,7 +102,92 @@ class SamplingMixin(BaseModelClass):
             cells.obs[column] = pd.Categorical(cells.obs[column])
         if len(self.population_keys) == 1 and self.population_keys[0] not in cells.obs:
             cells.obs[self.population_keys[0]] = cells.obs["population"]
+        return cells if reference is None else components_to_genes(cells, reference, use_rep)
+
+    def interpolate(
+        self,
+        start: str,
+        end: str,
+        n_steps: int = 11,
+        n_cells: int = 1_000,
+        *,
+        adata: AnnData | MuData | None = None,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+        **kwargs: object,
+    ) -> AnnData:
+        """Draw cells along the straight line between two populations' embeddings.
+
+        GDE paper, Sec. 5 and Fig. 4: such lines decode to populations near the Wasserstein
+        geodesic; how near, :func:`scgde.tl.wasserstein_geometry` measures.
+
+        Parameters
+        ----------
+        start, end
+            Names of two populations of the data.
+        n_steps
+            Points of the line, both ends included.
+        n_cells
+            Cells of each point.
+        adata
+            Data that has the populations, by default the training data.
+        seed, enable_progress_bar, **kwargs
+            As in :meth:`sample`.
+
+        Returns
+        -------
+        AnnData of generated cells: ``.obs["position"]`` is 0 at ``start`` and 1 at ``end``,
+        ``.obs["population"]`` names the point, ``.uns["path"]`` has the embeddings of the points.
+
+        Raises
+        ------
+        KeyError
+            If a population is unknown; the message lists close matches.
+        ValueError
+            If there are fewer than two points.
+        """
+        if n_steps < 2:
+            raise ValueError(f"n_steps={n_steps!r} must be at least 2: both ends are on the path.")
+        ends = self.get_population_embedding(adata, [start, end])
+        position = np.linspace(0, 1, n_steps)
+        path = pd.DataFrame(
+            np.outer(1 - position, ends.iloc[0]) + np.outer(position, ends.iloc[1]),
+            index=[f"{start} to {end}, {p:.4g}" for p in position],
+            columns=ends.columns,
+        )
+        cells = self.sample(
+            path, n_cells, seed=seed, enable_progress_bar=enable_progress_bar, **kwargs
+        )
+        where = pd.Series(position, index=path.index)
+        cells.obs["position"] = where[cells.obs["population"].astype(str)].to_numpy()
+        cells.uns["path"] = path
         return cells
+
+    def _check_sampler(self, options: dict) -> None:
+        takes = inspect.signature(self.module.generator.sample).parameters
+        own = [name for name in takes if name not in inspect.signature(Generator.sample).parameters]
+        own = [name for name in own if name not in ("library", "batch")]
+        for name in options:
+            if name not in own:
+                generator = self.init_params_["non_kwargs"]["generator"]
+                raise ValueError(
+                    unknown("option", name, own, f"those of generator {generator!r}'s sample")
+                )
+
+    def _representation(self) -> tuple[AnnData, str]:
+        """Return the training data and the key of the representation that the model works on."""
+        use_rep = self.setup_arguments["use_rep"]
+        if use_rep is None:
+            raise ValueError(
+                "to_genes=True is for models of a representation (setup_anndata with use_rep); "
+                "this one draws genes already."
+            )
+        if not isinstance(self.adata, AnnData):
+            raise ValueError(
+                "to_genes=True needs the training AnnData, its loadings and matrix; load the model "
+                "with adata=..., and of a MuData use the modality's AnnData."
+            )
+        return self.adata, use_rep
 
     def _codes(self, populations, adata, batch) -> tuple[pd.DataFrame, list[np.ndarray] | None]:
         """Return embeddings, and for each the batch codes to choose from."""
@@ -112,6 +225,7 @@ class SamplingMixin(BaseModelClass):
         n_cells: int,
         batches: np.ndarray | None,
         generator: torch.Generator,
+        sampler_kwargs: dict,
     ) -> AnnData:
         """Draw cells ``start`` to ``start + n_cells`` of one population."""
         device, batch, name = self.module.device, None, str(z.index[0])
@@ -126,12 +240,10 @@ class SamplingMixin(BaseModelClass):
             known = np.array([*self.batch_categories, ""], dtype=object)
             obs[self.batch_key] = pd.Series(known[chosen], index=obs.index).where(chosen >= 0)
         code = torch.from_numpy(z.to_numpy(dtype=np.float32)).to(device)
-        x = (
-            self.module.sample(code, n_cells, generator=generator, batch=batch)[0]
-            .float()
-            .cpu()
-            .numpy()
+        drawn = self.module.sample(
+            code, n_cells, generator=generator, batch=batch, **sampler_kwargs
         )
+        x = drawn[0].float().cpu().numpy()
         if self.module.generator.space == "counts":
             x = sp.csr_matrix(x)
         return AnnData(x, obs=obs, var=pd.DataFrame(index=self.get_feature_names()))

@@ -2,5 +2,6 @@
 
 from ._classify import classify_populations
 from ._embed import embed_populations
+from ._geometry import wasserstein_geometry
 
-__all__ = ["classify_populations", "embed_populations"]
+__all__ = ["classify_populations", "embed_populations", "wasserstein_geometry"]
