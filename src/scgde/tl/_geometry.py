@@ -120,12 +120,10 @@ def wasserstein_geometry(
     else:
         require_choice("transport", transport, TRANSPORT)
         distance, kind = TRANSPORT[transport], transport
-        pairs = track(
-            list(zip(i, j, strict=True)),
-            "Transport",
-            disable=not enable_progress_bar or len(i) < 99,
-        )
-        apart = np.array([_between(distance, cells[names[a]], cells[names[b]]) for a, b in pairs])
+        pairs = [(names[a], names[b]) for a, b in zip(i, j, strict=True)]
+        quiet = not enable_progress_bar or len(pairs) < 100
+        pairs = track(pairs, "Transport", disable=quiet)
+        apart = np.array([distance(cells[a], cells[b]).item() for a, b in pairs])
     scores = {"spearman": _correlation(latent[i, j], apart, i, j, n_bootstrap, rng)}
     if n_paths:
         ends = [rng.choice(len(names), 2, replace=False) for _ in range(n_paths)]
