@@ -1,5 +1,23 @@
-"""Data sets by name."""
+"""Data sets by name, and synthetic populations whose truth is known."""
 
 from ._load import info, list_datasets, load
+from ._synthetic import multinomial_populations, normal_populations, poisson_populations
+from ._synthetic_digits import digit_populations
+from ._synthetic_normals import (
+    gaussian_mixture_populations,
+    low_rank_populations,
+    multivariate_normal_populations,
+)
 
-__all__ = ["info", "list_datasets", "load"]
+__all__ = [
+    "digit_populations",
+    "gaussian_mixture_populations",
+    "info",
+    "list_datasets",
+    "load",
+    "low_rank_populations",
+    "multinomial_populations",
+    "multivariate_normal_populations",
+    "normal_populations",
+    "poisson_populations",
+]
