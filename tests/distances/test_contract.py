@@ -153,6 +153,16 @@ def test_what_is_exact_is_double_and_detached(name, samples):
     assert not value.requires_grad
 
 
+@pytest.mark.gpu
+@over("name", ALL)
+def test_gpu_equals_cpu(name, samples):
+    x, y = samples
+    w = weights(12)
+    value = ALL[name](x.cuda(), y.cuda(), w.cuda())
+    assert value.device.type == "cuda"
+    torch.testing.assert_close(value.cpu(), ALL[name](x, y, w))
+
+
 @over("name", ALL)
 def test_bad_input_is_explained(name, samples):
     distance = ALL[name]
