@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._errors import require_choice, require_positive
+from ..nn import clip
 from ._base import GENERATORS, Generator
 from ._guided import GuidedField
 
@@ -130,7 +131,8 @@ class DDPM(Generator):
         before, step_before = None, 0.0
         for s, t in pairwise(levels):  # from level s down to level t
             noise = field(x, s / self.n_noise_levels)
-            cell = (x - sigma[s] * noise) / alpha[s]
+            # At the first levels alpha is small: an error of the noise must not become a cell.
+            cell = clip((x - sigma[s] * noise) / alpha[s])
             if method == "dpm":
                 step = log_snr[t] - log_snr[s]
                 guess = cell
@@ -144,6 +146,7 @@ class DDPM(Generator):
             fresh = 0.0
             if method == "ancestral" and t > 0:
                 fresh = (sigma[t] / sigma[s]) * (1 - (alpha[s] / alpha[t]) ** 2) ** 0.5
+            noise = (x - alpha[s] * cell) / sigma[s]
             x = alpha[t] * cell + (sigma[t] ** 2 - fresh**2) ** 0.5 * noise
             if fresh:
                 x = x + fresh * torch.randn(x.shape, generator=generator, device=x.device)

@@ -108,7 +108,7 @@ class Standardize(nn.Module):
 
 
 def clip(x: Cells) -> Cells:
-    """Return standardised cells within ten standard deviations, for the eyes of a network."""
+    """Return standardised cells within ten standard deviations."""
     if isinstance(x, SparseCells):
         return x.replace(x.values.clamp(-CLIP, CLIP))
     return x.clamp(-CLIP, CLIP)
