@@ -23,8 +23,9 @@ def optimal(name: str, **options):
             return MEAN + (x - t[..., None] * MEAN) * ((t * SCALE**2 - (1 - t)) / s2)[..., None]
         level = (t * generator.n_noise_levels).round().long()
         kept = generator.log_kept[level].exp()[..., None]
-        spread = kept * SCALE**2 + 1 - kept
-        return (x - kept.sqrt() * MEAN) * (1 - kept).sqrt() / spread
+        off = (x - kept.sqrt() * MEAN) / (kept * SCALE**2 + 1 - kept)
+        noise, cell = (1 - kept).sqrt() * off, MEAN + kept.sqrt() * SCALE**2 * off
+        return kept.sqrt() * noise - (1 - kept).sqrt() * cell
 
     generator.field.net.forward = exact
     return generator

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .._errors import require_choice, require_positive
-from ..nn import clip
 from ._base import GENERATORS, Generator
 from ._guided import GuidedField
 
@@ -17,8 +16,12 @@ METHODS = ("ancestral", "ddim", "dpm")
 class DDPM(Generator):
     r"""Conditional denoising diffusion (Ho et al. 2020; GDE paper, App. A.2).
 
-    .. math:: x_t = \sqrt{\bar\alpha_t} x + \sqrt{1 - \bar\alpha_t}\, \epsilon, \quad
-        \min_\epsilon E |\epsilon(x_t, t, z) - \epsilon|^2
+    .. math:: x_t = \alpha_t x + \sigma_t \epsilon, \quad
+        \min_v E |v(x_t, t, z) - (\alpha_t \epsilon - \sigma_t x)|^2
+
+    with :math:`\alpha_t^2 = \bar\alpha_t` and :math:`\sigma_t^2 = 1 - \bar\alpha_t`. The network
+    predicts ``v`` (Salimans & Ho 2022, App. D) rather than the noise: from the noise a cell follows
+    only by division by :math:`\alpha_t`, and where that is small errors would blow up.
 
     Parameters
     ----------
@@ -80,12 +83,13 @@ class DDPM(Generator):
         library: Tensor | None = None,
         batch: Tensor | None = None,
     ) -> Tensor:
-        """Return the squared error of the noise, summed over coordinates, of each set, ``(B,)``."""
+        """Return the squared error of the field, summed over coordinates, of each set, ``(B,)``."""
         level = torch.randint(1, self.n_noise_levels + 1, x.shape[:2], device=x.device)
         log_kept = self.log_kept[level][..., None]
+        alpha, sigma = (0.5 * log_kept).exp(), (-torch.expm1(log_kept)).sqrt()
         noise = torch.randn_like(x)
-        x_t = (0.5 * log_kept).exp() * x + (-torch.expm1(log_kept)).sqrt() * noise
-        error = self.field(x_t, level / self.n_noise_levels, z, batch) - noise
+        v = self.field(alpha * x + sigma * noise, level / self.n_noise_levels, z, batch)
+        error = v - (alpha * noise - sigma * x)
         return (w * error.float().square().sum(-1)).sum(-1)
 
     @torch.no_grad()
@@ -130,9 +134,8 @@ class DDPM(Generator):
         log_snr = (0.5 * kept - 0.5 * torch.log(-torch.expm1(kept))).tolist()
         before, step_before = None, 0.0
         for s, t in pairwise(levels):  # from level s down to level t
-            noise = field(x, s / self.n_noise_levels)
-            # At the first levels alpha is small: an error of the noise must not become a cell.
-            cell = clip((x - sigma[s] * noise) / alpha[s])
+            v = field(x, s / self.n_noise_levels)
+            cell = alpha[s] * x - sigma[s] * v
             if method == "dpm":
                 step = log_snr[t] - log_snr[s]
                 guess = cell
@@ -146,7 +149,7 @@ class DDPM(Generator):
             fresh = 0.0
             if method == "ancestral" and t > 0:
                 fresh = (sigma[t] / sigma[s]) * (1 - (alpha[s] / alpha[t]) ** 2) ** 0.5
-            noise = (x - alpha[s] * cell) / sigma[s]
+            noise = sigma[s] * x + alpha[s] * v
             x = alpha[t] * cell + (sigma[t] ** 2 - fresh**2) ** 0.5 * noise
             if fresh:
                 x = x + fresh * torch.randn(x.shape, generator=generator, device=x.device)
