@@ -3,7 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .._errors import require_positive
-from ..distances import mmd
+from ..distances import median_bandwidth, mmd
 from ._base import GENERATORS
 from ._implicit import ImplicitGenerator
 
@@ -39,4 +39,8 @@ class MMDGenerator(ImplicitGenerator):
 
     def distance(self, x: Tensor, y: Tensor, wx: Tensor, wy: Tensor) -> Tensor:
         """Return the squared discrepancy of each pair of sets, ``(B,)``."""
-        return mmd(x, y, wx, wy, bandwidth=self.bandwidth, unbiased=True)
+        bandwidth = self.bandwidth
+        if bandwidth is None:
+            # Of some thousand pairs: sorting all of them would cost more than the kernels.
+            bandwidth = median_bandwidth(x, y, wx, wy, max_pairs=1 << 13)
+        return mmd(x, y, wx, wy, bandwidth=bandwidth, unbiased=True)
