@@ -17,7 +17,10 @@ MODULES = [
     for m in pkgutil.walk_packages(scgde.__path__, "scgde.")
     if not m.name.endswith("__main__")
 ]
-PAGES = [Path(__file__).parents[1] / p for p in ("README.md", "docs/contributing.md")]
+PAGES = [
+    Path(__file__).parents[1] / p
+    for p in ("README.md", "docs/choices.md", "docs/contributing.md")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

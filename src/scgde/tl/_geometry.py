@@ -219,9 +219,10 @@ def _correlation(
     for _ in range(n_bootstrap):
         times = np.bincount(rng.integers(len(present), size=len(present)), minlength=len(present))
         pairs = np.repeat(np.arange(len(i)), times[a] * times[b])
-        if len(pairs) > 2:
+        # Few populations, drawn often, may leave no pair or one.
+        if len(np.unique(pairs)) > 1:
             draws.append(spearmanr(latent[pairs], transport[pairs]).statistic)
-    return spearmanr(latent, transport).statistic, *np.nanquantile(draws, [0.025, 0.975])
+    return spearmanr(latent, transport).statistic, *np.quantile(draws, [0.025, 0.975])
 
 
 def _deviations(
