@@ -108,6 +108,7 @@ def reconstruct(
     model = fit(train, encoder, generator, budget=budget, seed=seed, sets=sets, n_hidden=n_hidden)
     seconds = time.perf_counter() - start
     w2, published = normal_errors(drawn(model, test, 1_000), test.uns["truth"])
+    model.release()
     return {
         "encoder": encoder,
         "generator": generator,
@@ -174,6 +175,7 @@ def estimate_zero(n: int, seed: int, budget: int, n_rates: int = 1_000, n_draws:
             for part in _portions(test, 10)
         ]
     )
+    model.release()
     truth, total = np.exp(-rate), x.sum(1)
     estimates = {
         "naive": (x == 0).mean(1),
@@ -277,6 +279,7 @@ def correlate(family: str, encoder: str, seed: int, budget: int, n_held_out: int
     names = test.obs["population"].cat.categories
     known = pd.DataFrame(true_distances(test.uns["truth"]), index=names, columns=names)
     score = scgde.tl.wasserstein_geometry(test, model, transport=known, enable_progress_bar=False)
+    model.release()
     return {
         "family": family,
         "encoder": encoder,
@@ -306,6 +309,7 @@ def correlate_prior(log_alpha: int, seed: int, budget: int) -> dict:
     names = test.obs["population"].cat.categories
     known = pd.DataFrame(_multinomial_distances(test.uns["truth"]), index=names, columns=names)
     score = scgde.tl.wasserstein_geometry(test, model, transport=known, enable_progress_bar=False)
+    model.release()
     spearman = score.loc["spearman", "estimate"]
     return {"log2_alpha": log_alpha, "seed": seed, "budget": budget, "spearman": spearman}
 
@@ -331,6 +335,7 @@ def concentrate(encoder: str, seed: int, budget: int) -> dict:
             w = torch.full(sets.shape[1:3], 1 / m)
             z = torch.stack([model.module.encode(s, w) for s in sets])
             spread.append((z - z.mean(1, keepdim=True)).square().sum(-1).mean().sqrt().item())
+    model.release()
     slope = np.polyfit(np.log(sizes), np.log(spread), 1)[0]
     spreads = {f"spread_{m}": s for m, s in zip(sizes, spread, strict=True)}
     return {"encoder": encoder, "seed": seed, "budget": budget, "slope": slope, **spreads}
@@ -355,6 +360,7 @@ def interpolate(family: str, encoder: str, seed: int, budget: int) -> dict:
     scores = scgde.tl.wasserstein_geometry(
         test, model, transport="gaussian", n_paths=20, enable_progress_bar=False
     )
+    model.release()
     return {
         "family": family,
         "encoder": encoder,
