@@ -1,7 +1,7 @@
 """Cells into sets: setup fields, row sources, the set loader."""
 
 from ._cells import Cells, SparseCells, dense, total_counts
-from ._dataset import SetDataset, set_loader, whole_populations
+from ._dataset import SetDataset, padded_sets, set_loader, whole_populations
 from ._fields import (
     BATCH_KEY,
     DONOR_KEY,
@@ -24,44 +24,75 @@ from ._fields import (
 )
 from ._groups import as_keys, group_cells, population_table
 from ._index import PopulationIndex
+from ._noise import NoiseModel
 from ._normalize import as_dense, log_normalized
+from ._priors import (
+    SET_PRIORS,
+    KernelSets,
+    LabelSets,
+    MixtureSets,
+    NoisyLabelSets,
+    SetPrior,
+    as_set_prior,
+)
 from ._rows import DiskRows, MemoryRows, RowSource, cells_of, row_source
-from ._sampler import SetDraw, SetSampler
+from ._sampler import SeededSampler, SetDraw, SetSampler
+from ._sets import DrawnSets, LabelledSets, Measure, MixedSets, PriorSampler, Sets
 from ._split import split_cells
+from ._weighted_sets import KernelWeightedSets, LikelihoodWeightedSets, WeightedSets
 
 __all__ = [
     "BATCH_KEY",
     "DONOR_KEY",
     "POPULATION_KEY",
+    "SET_PRIORS",
     "SIZE_FACTOR_KEY",
     "CategoryField",
     "Cells",
     "CellsField",
     "DiskRows",
     "DonorField",
+    "DrawnSets",
     "GroupField",
+    "KernelSets",
+    "KernelWeightedSets",
     "LabelField",
+    "LabelSets",
+    "LabelledSets",
+    "LikelihoodWeightedSets",
+    "Measure",
     "MemoryRows",
+    "MixedSets",
+    "MixtureSets",
     "MuDataCategoryField",
     "MuDataCellsField",
     "MuDataDonorField",
     "MuDataGroupField",
     "MuDataLabelField",
     "MuDataSizeFactorField",
+    "NoiseModel",
+    "NoisyLabelSets",
     "PopulationIndex",
+    "PriorSampler",
     "RowSource",
+    "SeededSampler",
     "SetDataset",
     "SetDraw",
+    "SetPrior",
     "SetSampler",
+    "Sets",
     "SizeFactorField",
     "SparseCells",
+    "WeightedSets",
     "as_dense",
     "as_keys",
+    "as_set_prior",
     "cells_of",
     "dense",
     "group_cells",
     "label_key",
     "log_normalized",
+    "padded_sets",
     "population_table",
     "require_constant",
     "row_source",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ._cells import Cells, SparseCells, total_counts
 from ._index import PopulationIndex
 from ._rows import RowSource
-from ._sampler import SetDraw, SetSampler
+from ._sampler import SeededSampler, SetDraw
 
 # Above this share of non-zero values cells are made dense. Extrapolated, on one machine, from bags
 # that took an eighth of the dense time at 5 % and a quarter at 10 %.
@@ -62,8 +62,7 @@ class SetDataset(Dataset):
     def __getitem__(self, draw: SetDraw) -> dict[str, Cells | Tensor | None]:
         """Return a batch: two sets of cells a population (one object where they are the same)."""
         for rows in (draw.context, draw.target):
-            if not (self.index.codes[rows] == draw.population[:, None]).all():
-                raise RuntimeError("A set was given cells of another population; this is a defect.")
+            self._require_own(rows, draw)
         context = self.cells(draw.context)
         target = context if draw.target is draw.context else self.cells(draw.target)
         n_sets, m = draw.target.shape
@@ -79,8 +78,21 @@ class SetDataset(Dataset):
         if self.batch is not None:
             batch["batch"] = torch.from_numpy(self.batch[draw.target])
         if self.labels is not None:
-            batch["labels"] = torch.from_numpy(self.labels[draw.population])
+            labelled = draw.population[:, None] >= 0
+            batch["labels"] = torch.from_numpy(np.where(labelled, self.labels[draw.population], -1))
         return batch
+
+    def _require_own(self, rows: np.ndarray, draw: SetDraw) -> None:
+        """Raise if a set has cells that are not its own: of another population, or held out."""
+        codes = self.index.codes[rows]
+        if draw.allowed is None:
+            own = codes == draw.population[:, None]
+        else:
+            own = draw.allowed[rows] & (codes >= 0)
+        if draw.mixed is not None:
+            own &= (codes[..., None] == draw.mixed[:, None]).any(-1)
+        if not own.all():
+            raise RuntimeError("A set was given cells that are not its own; this is a defect.")
 
     def cells(self, rows: np.ndarray) -> Cells:
         """Return the cells ``rows (B, m)`` as sets ``(B, m, d)``."""
@@ -107,7 +119,7 @@ class SetDataset(Dataset):
         return total
 
 
-def set_loader(dataset: SetDataset, sampler: SetSampler) -> DataLoader:
+def set_loader(dataset: SetDataset, sampler: SeededSampler) -> DataLoader:
     """Return the loader that turns every draw of the sampler into a batch."""
     return DataLoader(dataset, sampler=sampler, batch_size=None, collate_fn=_as_it_is)
 
@@ -116,13 +128,47 @@ def _as_it_is(batch: dict) -> dict:
     return batch
 
 
+def padded_sets(
+    measures: Iterable[tuple[np.ndarray, np.ndarray]], max_cells: int
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Iterate over weighted sets of cells in batches, in the order given.
+
+    Parameters
+    ----------
+    measures
+        Rows and weights of each set, both ``(n,)``.
+    max_cells
+        Most cells of a batch after padding, unless it is one set. Padding has weight 0, so it does
+        not exist for an encoder.
+
+    Yields
+    ------
+    Rows of the sets' cells and their weights, each ``(B, m)``.
+    """
+    waiting: list[tuple[np.ndarray, np.ndarray]] = []
+    m = 0
+    for measure in measures:
+        if waiting and (len(waiting) + 1) * max(m, len(measure[0])) > max_cells:
+            yield _padded(waiting, m)
+            waiting, m = [], 0
+        waiting.append(measure)
+        m = max(m, len(measure[0]))
+    if waiting:
+        yield _padded(waiting, m)
+
+
+def _padded(measures: list[tuple[np.ndarray, np.ndarray]], m: int) -> tuple[np.ndarray, Tensor]:
+    rows = np.stack([np.resize(own, m) for own, _ in measures])
+    weight = np.zeros(rows.shape, dtype=np.float32)
+    for padded, (_, own) in zip(weight, measures, strict=True):
+        padded[: len(own)] = own
+    return rows, torch.from_numpy(weight)
+
+
 def whole_populations(
     index: PopulationIndex, populations: np.ndarray, max_cells: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
-    """Iterate over whole populations in batches of similar size.
-
-    A batch has at most ``max_cells`` cells after padding, or one population. Padding has weight 0,
-    so it does not exist for an encoder.
+    """Iterate over whole populations in batches of similar size, padded as in :func:`padded_sets`.
 
     Yields
     ------
@@ -130,15 +176,8 @@ def whole_populations(
     """
     sizes = index.sizes
     ordered = populations[np.argsort(sizes[populations], kind="stable")]
+    measures = ((index.cells(p), np.full(sizes[p], 1 / sizes[p])) for p in ordered)
     start = 0
-    while start < len(ordered):
-        stop = start + 1
-        while stop < len(ordered) and (stop + 1 - start) * sizes[ordered[stop]] <= max_cells:
-            stop += 1
-        batch = ordered[start:stop]
-        m = sizes[batch[-1]]
-        rows = np.stack([np.resize(index.cells(p), m) for p in batch])
-        within = np.arange(m) < sizes[batch][:, None]
-        weight = torch.from_numpy((within / sizes[batch][:, None]).astype(np.float32))
-        yield batch, rows, weight
-        start = stop
+    for rows, weight in padded_sets(measures, max_cells):
+        yield ordered[start : start + len(rows)], rows, weight
+        start += len(rows)

@@ -10,9 +10,9 @@ from .._errors import listed
 SEPARATOR = "|"
 
 
-def as_keys(keys: str | list[str] | tuple[str, ...]) -> list[str]:
-    """Return one key or several as a list."""
-    return [keys] if isinstance(keys, str) else list(keys)
+def as_keys(keys: str | list[str] | tuple[str, ...] | None) -> list[str]:
+    """Return one key, several or none as a list."""
+    return [keys] if isinstance(keys, str) else list(keys or [])
 
 
 def text_categories(column: pd.Series) -> pd.Categorical:
@@ -43,7 +43,8 @@ def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Inde
         One row a cell.
     keys
         Columns. With several, a group is a combination that occurs, named ``"a|b"``; a cell for
-        which any column is missing belongs to no group.
+        which any column is missing belongs to no group. With none, all cells are one group, named
+        ``"all"``.
 
     Returns
     -------
@@ -54,6 +55,8 @@ def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Inde
     ValueError
         If two combinations would have the same name.
     """
+    if not keys:
+        return np.zeros(len(obs), dtype=np.int64), pd.Index(["all"], dtype=object)
     columns = [text_categories(obs[key]) for key in keys]
     codes = np.stack([np.asarray(column.codes, dtype=np.int64) for column in columns])
     present = (codes >= 0).all(0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -14,15 +15,85 @@ from ._index import PopulationIndex
 class SetDraw(NamedTuple):
     """One batch of sets: ``population (B,)`` and the row numbers of their cells, each ``(B, m)``.
 
-    ``context`` is what the encoder sees, ``target`` what the generator must explain.
+    ``context`` is what the encoder sees, ``target`` what the generator must explain. Of sets that
+    are no populations (``population`` is -1) ``allowed (n_cells,)`` says which cells may be in any
+    of them, and ``mixed (B, k)`` which populations each mixes, if it mixes some.
     """
 
     population: np.ndarray
     context: np.ndarray
     target: np.ndarray
+    allowed: np.ndarray | None = None
+    mixed: np.ndarray | None = None
 
 
-class SetSampler(Sampler[SetDraw]):
+class SeededSampler(Sampler[SetDraw], ABC):
+    """Batches of sets, drawn anew at every step from a seed. A subclass gives :meth:`batches`.
+
+    Parameters
+    ----------
+    populations_per_batch
+        B.
+    cells_per_population
+        m.
+    n_steps
+        Batches in an epoch.
+    draw
+        ``"same"``: context and target are one draw, as published (GDE paper, Sec. 3).
+        ``"disjoint"``: no cell of the context is in the target, so that an embedding cannot
+        succeed by describing the very cells it saw.
+    seed
+        Epoch ``e`` of rank ``r`` is seeded by ``[seed, e, r]``.
+    rank
+        Rank where torch.distributed is not in use.
+    fixed
+        Draw the same batches in every epoch, as validation should.
+
+    Raises
+    ------
+    ValueError
+        For another ``draw``, or a size that is not positive.
+    """
+
+    def __init__(
+        self,
+        populations_per_batch: int,
+        cells_per_population: int,
+        n_steps: int,
+        draw: Literal["same", "disjoint"] = "disjoint",
+        seed: int = 0,
+        rank: int = 0,
+        fixed: bool = False,
+    ):
+        require_choice("draw", draw, ("same", "disjoint"))
+        require_positive(
+            populations_per_batch=populations_per_batch, cells_per_population=cells_per_population
+        )
+        self.n_sets, self.m, self.n_steps, self.draw = (
+            populations_per_batch,
+            cells_per_population,
+            n_steps,
+            draw,
+        )
+        self.seed, self.rank, self.fixed, self.epoch = seed, rank, fixed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, and with it the random numbers, of the next iteration."""
+        self.epoch = 0 if self.fixed else epoch
+
+    def __len__(self) -> int:
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[SetDraw]:
+        rank = distributed.get_rank() if distributed.is_initialized() else self.rank
+        return self.batches(np.random.default_rng([self.seed, self.epoch, rank]))
+
+    @abstractmethod
+    def batches(self, rng: np.random.Generator) -> Iterator[SetDraw]:
+        """Iterate over the batches of an epoch, given all of its random numbers."""
+
+
+class SetSampler(SeededSampler):
     """Draws populations, and cells of each, anew at every step.
 
     Populations come in a random order in which each appears once before any appears again. Cells
@@ -35,21 +106,11 @@ class SetSampler(Sampler[SetDraw]):
         The populations; those without cells are never drawn.
     populations_per_batch
         B; at most the number of populations.
-    cells_per_population
-        m.
-    n_steps
-        Batches in an epoch.
     draw
-        ``"same"``: context and target are one draw, as published (GDE paper, Sec. 3).
-        ``"disjoint"``: no cell of the context is in the target, so that an embedding cannot
-        succeed by describing the very cells it saw. A population of fewer than 2m cells is cut in
-        halves; one of fewer than four cells gives the same draw to both.
-    seed
-        Epoch ``e`` of rank ``r`` is seeded by ``[seed, e, r]``.
-    rank
-        Rank where torch.distributed is not in use.
-    fixed
-        Draw the same batches in every epoch, as validation should.
+        As in :class:`SeededSampler`. With ``"disjoint"`` a population of fewer than 2m cells is cut
+        in halves; one of fewer than four cells gives the same draw to both.
+    cells_per_population, n_steps, seed, rank, fixed
+        As in :class:`SeededSampler`.
     """
 
     def __init__(
@@ -63,25 +124,14 @@ class SetSampler(Sampler[SetDraw]):
         rank: int = 0,
         fixed: bool = False,
     ):
-        require_choice("draw", draw, ("same", "disjoint"))
-        require_positive(
-            populations_per_batch=populations_per_batch, cells_per_population=cells_per_population
+        super().__init__(
+            populations_per_batch, cells_per_population, n_steps, draw, seed, rank, fixed
         )
-        self.index, self.m, self.n_steps, self.draw = index, cells_per_population, n_steps, draw
-        self.populations = np.flatnonzero(index.sizes)
+        self.index, self.populations = index, np.flatnonzero(index.sizes)
         self.n_sets = min(populations_per_batch, len(self.populations))
-        self.seed, self.rank, self.fixed, self.epoch = seed, rank, fixed, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and with it the random numbers, of the next iteration."""
-        self.epoch = 0 if self.fixed else epoch
-
-    def __len__(self) -> int:
-        return self.n_steps
-
-    def __iter__(self) -> Iterator[SetDraw]:
-        rank = distributed.get_rank() if distributed.is_initialized() else self.rank
-        rng = np.random.default_rng([self.seed, self.epoch, rank])
+    def batches(self, rng: np.random.Generator) -> Iterator[SetDraw]:
+        """Iterate over the batches of an epoch."""
         queue = np.empty(0, dtype=np.int64)
         for _ in range(self.n_steps):
             while len(queue) < self.n_sets:
@@ -91,24 +141,33 @@ class SetSampler(Sampler[SetDraw]):
                 waiting = np.isin(fresh, queue)
                 queue = np.concatenate([queue, fresh[~waiting], fresh[waiting]])
             population, queue = queue[: self.n_sets], queue[self.n_sets :]
-            pairs = [self._draw(rng, self.index.cells(p)) for p in population]
+            pairs = [
+                draw_cells(rng, self.index.cells(p), self.m, self.m, self.draw) for p in population
+            ]
             context, target = (np.stack(rows) for rows in zip(*pairs, strict=True))
             yield SetDraw(population, context, context if self.draw == "same" else target)
 
-    def _draw(self, rng: np.random.Generator, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n, m = len(cells), self.m
-        if self.draw == "same" or n < 4:
-            rows = cells[_choose(rng, n, m)]
-            return rows, rows
-        if n >= 2 * m:
-            rows = cells[rng.choice(n, 2 * m, replace=False)]
-            return rows[:m], rows[m:]
-        rows = rng.permutation(cells)
-        context, target = rows[: n // 2], rows[n // 2 :]
-        return context[_choose(rng, len(context), m)], target[_choose(rng, len(target), m)]
+
+def draw_cells(
+    rng: np.random.Generator, cells: np.ndarray, n_context: int, n_target: int, draw: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the context and the target of one population, uniformly from its ``cells (n,)``."""
+    n = len(cells)
+    if draw == "same" or n < 4:
+        context = cells[choose(rng, n, n_context)]
+        return context, context if n_target == n_context else cells[choose(rng, n, n_target)]
+    if n >= n_context + n_target:
+        rows = cells[rng.choice(n, n_context + n_target, replace=False)]
+        return rows[:n_context], rows[n_context:]
+    rows = rng.permutation(cells)
+    context, target = rows[: n // 2], rows[n // 2 :]
+    return (
+        context[choose(rng, len(context), n_context)],
+        target[choose(rng, len(target), n_target)],
+    )
 
 
-def _choose(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+def choose(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
     """Choose m of n: every one of them as often as can be, the rest at random."""
     if n >= m:
         return rng.choice(n, m, replace=False)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -11,9 +13,12 @@ from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
     SIZE_FACTOR_KEY,
+    LabelSets,
     PopulationIndex,
     SetDataset,
+    SetPrior,
     as_keys,
+    as_set_prior,
     label_key,
     row_source,
 )
@@ -23,11 +28,12 @@ from ..nn import seeded
 from ._populations import PopulationMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
+from ._sets import SetsMixin
 from ._setup import SetupMixin
 from ._training import TrainingMixin
 
 
-class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin):
+class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, SavingMixin):
     """Generative distribution embedding of populations of cells (arXiv 2505.18150).
 
     A set encoder maps the cells of a population to one vector; a conditional generator resamples
@@ -49,6 +55,13 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
     label_head
         Train a classifier of the labels on the embedding jointly, on the populations that have
         them (GDE paper, Sec. 6.2); gives :meth:`predict_labels`.
+    sets
+        How training sets are drawn (GDE paper, Sec. 3): a name in ``scgde.data.SET_PRIORS``, a dict
+        of a name and arguments, or a prior. ``"label"``, the default: every population is a set.
+        ``{"name": "kernel", "key": "time", "bandwidth": 0.5}``: cells near a value
+        (:class:`~scgde.data.KernelSets`). ``"noisy_label"``: cells by the likelihood of a noisy
+        label (:class:`~scgde.data.NoisyLabelSets`). ``"mixture"``: mixtures of populations
+        (:class:`~scgde.data.MixtureSets`). See :meth:`get_set_embedding`.
     seed
         Seed of the initial weights, and of training and sampling unless they are given another.
     registry
@@ -75,17 +88,26 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
         encoder_kwargs: dict | None = None,
         generator_kwargs: dict | None = None,
         label_head: bool = False,
+        sets: str | dict | SetPrior | None = None,
         seed: int = 0,
         registry: dict | None = None,
     ):
         super().__init__(adata, registry)
         self.seed_, self.n_latent_, self.steps_done_ = seed, n_latent, 0
         self.training_arguments_: dict = {}
+        self.set_prior = as_set_prior(sets)
+        sets = self.set_prior.to_dict()  # what is kept with the model
         cells = state_of(self.registry_, X_KEY)
         keys = as_keys(self.setup_arguments["labels_key"] or [])
         if label_head and not keys:
             raise ValueError(
                 "label_head=True needs labels: call setup_anndata with labels_key first."
+            )
+        if label_head and not isinstance(self.set_prior, LabelSets):
+            raise ValueError(
+                f"label_head=True classifies labelled populations, but sets={sets['name']!r} draws "
+                "sets that are none. Leave one of the two out; "
+                "scgde.tl.classify_populations predicts labels from the embeddings of any model."
             )
         self.label_keys_with_heads = keys if label_head else []
         for key in self.label_keys_with_heads:
@@ -151,6 +173,7 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SamplingMixin, SavingMixin
             "encoder": init["encoder"],
             "generator": init["generator"],
             "n_latent": init["n_latent"],
+            "sets": json.dumps(self.set_prior.to_dict()),
             "seed": init["seed"],
             "n_steps": self.steps_done_,
         }

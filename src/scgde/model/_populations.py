@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from .._errors import listed, unknown
 from .._scvi import BaseModelClass
-from ..data import POPULATION_KEY, as_keys, population_table, whole_populations
+from ..data import POPULATION_KEY, SetDataset, as_keys, population_table, whole_populations
 
 _CHUNK = 4096
 
@@ -50,15 +50,21 @@ class PopulationMixin(BaseModelClass):
         wanted = self._find(populations, names)
         z = np.empty((len(names), self.n_latent_), dtype=np.float32)
         for batch, rows, weight in whole_populations(dataset.index, np.unique(wanted), max_cells):
-            if rows.shape[1] > max_cells and self.module.encoder.streams:
-                code = self.module.stream(lambda r=rows, w=weight: self._pieces(dataset, r, w))
-            else:
-                code = self.module.encode(*self._to_device(dataset, rows, weight))
-            z[batch] = code.float().cpu().numpy()
-        columns = [f"gde_{i}" for i in range(self.n_latent_)]
-        return pd.DataFrame(
-            z[wanted], index=pd.Index(names[wanted], name="population"), columns=columns
-        )
+            z[batch] = self._encode(dataset, rows, weight, max_cells)
+        return self._table(z[wanted], pd.Index(names[wanted], name="population"))
+
+    def _encode(
+        self, dataset: SetDataset, rows: np.ndarray, weight: torch.Tensor, max_cells: int
+    ) -> np.ndarray:
+        """Embed the sets ``rows (B, m)`` under their weights, in chunks if they are large."""
+        if rows.shape[1] > max_cells and self.module.encoder.streams:
+            code = self.module.stream(lambda: self._pieces(dataset, rows, weight))
+        else:
+            code = self.module.encode(*self._to_device(dataset, rows, weight))
+        return code.float().cpu().numpy()
+
+    def _table(self, z: np.ndarray, index: pd.Index) -> pd.DataFrame:
+        return pd.DataFrame(z, index=index, columns=[f"gde_{i}" for i in range(self.n_latent_)])
 
     def _pieces(self, dataset, rows: np.ndarray, weight: torch.Tensor) -> Iterator:
         for start in range(0, rows.shape[1], _CHUNK):

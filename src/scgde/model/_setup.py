@@ -36,7 +36,7 @@ class SetupMixin(BaseModelClass):
     def setup_anndata(
         cls,
         adata: AnnData,
-        population_key: str | list[str],
+        population_key: str | list[str] | None = None,
         layer: str | None = None,
         use_rep: str | None = None,
         batch_key: str | None = None,
@@ -53,7 +53,9 @@ class SetupMixin(BaseModelClass):
             Cells x genes; in memory or backed, dense or sparse; not a view.
         population_key
             Column of ``.obs`` that groups cells into populations, or several whose combinations
-            do (``["clone", "day"]``). Cells without a value belong to no population.
+            do (``["clone", "day"]``). Cells without a value belong to no population. By default
+            all cells are one population, ``"all"``, from which sets are then drawn by a continuous
+            key (the model's argument ``sets``).
         layer
             Layer that holds the cells; ``.X`` by default.
         use_rep
@@ -101,7 +103,7 @@ class SetupMixin(BaseModelClass):
     def setup_mudata(
         cls,
         mdata: MuData,
-        population_key: str | list[str],
+        population_key: str | list[str] | None = None,
         layer: str | None = None,
         use_rep: str | None = None,
         batch_key: str | None = None,

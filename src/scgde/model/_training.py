@@ -14,7 +14,7 @@ from .._scvi import BaseModelClass
 from ..data import (
     DONOR_KEY,
     SetDataset,
-    SetSampler,
+    Sets,
     dense,
     set_loader,
     split_cells,
@@ -53,9 +53,9 @@ class TrainingMixin(BaseModelClass):
     ) -> None:
         """Train the model.
 
-        Every step draws populations, and cells of each, anew; so an epoch is not a pass over the
-        data but a unit of reporting, 100 steps. Ctrl-C ends training; the model keeps what it has
-        learned and is usable.
+        Every step draws populations, or other sets of the model's set prior, and cells of each,
+        anew; so an epoch is not a pass over the data but a unit of reporting, 100 steps. Ctrl-C
+        ends training; the model keeps what it has learned and is usable.
 
         Parameters
         ----------
@@ -72,7 +72,9 @@ class TrainingMixin(BaseModelClass):
             Share of the units that train; the rest gives the validation loss.
         validation
             What is held out: whole ``"population"``, whole ``"donor"`` (the default where a donor
-            key is set up) or a share of each population's ``"cell"``.
+            key is set up) or a share of each population's ``"cell"`` (the default where there is
+            one population). Validation sets are drawn from these cells alone, training sets from
+            the others alone.
         early_stopping, early_stopping_patience
             Stop after so many epochs without a lower validation loss, and keep the best weights.
         accelerator, devices
@@ -90,40 +92,42 @@ class TrainingMixin(BaseModelClass):
         Raises
         ------
         ValueError
-            If there is one population only, or an argument is out of range.
+            If there is one population only and it is the set, the set prior does not fit the data,
+            or an argument is out of range.
         KeyboardInterrupt
             After Ctrl-C, once the model is usable.
         """
         arguments = {k: v for k, v in locals().items() if k not in ("self", "trainer_kwargs")}
         # Kept with the model, so plain values only: no callbacks or loggers.
         arguments |= {k: v for k, v in trainer_kwargs.items() if _is_plain(v)}
-        require_positive(max_epochs=max_epochs)
+        require_positive(
+            max_epochs=max_epochs,
+            populations_per_batch=populations_per_batch,
+            cells_per_population=cells_per_population,
+        )
         n_steps = max_steps if max_steps is not None else max_epochs * STEPS_PER_EPOCH
         require_positive(max_steps=n_steps)
         seed = self.seed_ if seed is None else seed
         dataset = self._dataset()
-        if (dataset.index.sizes > 0).sum() < 2:
-            raise ValueError(
-                f"population_key gives one population only ({dataset.index.names[0]!r}); an "
-                "embedding of populations needs at least two to train on. Choose a finer "
-                "population_key."
-            )
+        sets = self._sets(dataset, self.adata)
         if self.label_keys_with_heads and (dataset.labels < 0).all():
             raise ValueError("label_head=True, but no population has a label: check labels_key.")
         donors = self._column(self.adata_manager, DONOR_KEY)
+        if validation is None:
+            is_one = (sets.index.sizes > 0).sum() < 2
+            validation = "cell" if is_one else "population" if donors is None else "donor"
         training, held_out = split_cells(
-            dataset.index,
-            train_size,
-            by=validation or ("population" if donors is None else "donor"),
-            donors=donors,
-            seed=seed,
+            sets.index, train_size, by=validation, donors=donors, seed=seed
         )
+        training_sets, held_out_sets = sets.restrict(training), sets.restrict(held_out)
+        training_sets.require_trainable()
+        n_held_out = held_out_sets.n_sets(cells_per_population)
         if early_stopping and (plan_kwargs or {}).get("ema_decay") is not None:
             raise ValueError(
                 "early_stopping=True goes back to the best weights, plan_kwargs['ema_decay'] "
                 "replaces them by their average: choose one."
             )
-        if early_stopping and len(held_out) == 0:
+        if early_stopping and n_held_out == 0:
             raise ValueError(
                 f"early_stopping=True needs held-out data, but train_size={train_size} leaves "
                 "none. Lower train_size, or stop after max_epochs."
@@ -131,12 +135,11 @@ class TrainingMixin(BaseModelClass):
         if self.steps_done_ == 0:
             self._initialize(dataset, training, seed)
 
-        def loader(rows: np.ndarray, n_steps: int, fixed: bool):
-            sampler = SetSampler(
-                dataset.index.restrict(rows),
-                populations_per_batch,
-                cells_per_population,
-                n_steps,
+        def loader(sets: Sets, n_steps: int, fixed: bool):
+            sampler = sets.sampler(
+                populations_per_batch=populations_per_batch,
+                cells_per_population=cells_per_population,
+                n_steps=n_steps,
                 draw=draw,
                 # Training that goes on must not draw the same sets again.
                 seed=seed + self.steps_done_,
@@ -147,12 +150,11 @@ class TrainingMixin(BaseModelClass):
         plan = SetTrainingPlan(self.module, n_steps, self.steps_done_, **plan_kwargs or {})
         per_epoch = min(STEPS_PER_EPOCH, n_steps)
         # A validation set of fixed draws: each population about twice, if that is not too long.
-        n_held_out = len(np.unique(dataset.index.codes[held_out]))
         n_validation = math.ceil(2 * n_held_out / min(populations_per_batch, max(n_held_out, 1)))
         history, steps, interrupted = fit(
             plan,
-            loader(training, per_epoch, fixed=False),
-            loader(held_out, min(n_validation, 50), fixed=True) if len(held_out) else None,
+            loader(training_sets, per_epoch, fixed=False),
+            loader(held_out_sets, min(n_validation, 50), fixed=True) if n_held_out else None,
             accelerator=accelerator,
             devices=devices,
             patience=early_stopping_patience if early_stopping else None,
