@@ -40,6 +40,10 @@ def pairs(axes, table, runs):
     axes.figure.colorbar(image, label="log10 true W2")
 
 
+def mixtures(axes, table, runs):
+    _bars(axes, table, ["family", "encoder", "generator"], "w2")
+
+
 def geometry(axes, table, runs):
     _bars(axes, table, ["family", "encoder"], "spearman")
 

@@ -109,3 +109,10 @@ def test_genes_are_refused_where_they_cannot_be_had(components, flow):
     del components.varm["PCs"]
     with pytest.raises(KeyError, match="PCs"):
         model.sample(n_cells=2, to_genes=True)
+
+
+def test_real_generators_on_many_counts_point_to_components():
+    adata = scgde.datasets.load("schulteschrepping2020")[:200].copy()
+    scgde.model.GDE.setup_anndata(adata, population_key="donor")
+    with pytest.warns(UserWarning, match="use_rep='X_pca'"):
+        scgde.model.GDE(adata, generator="flow_matching", n_hidden=8)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -134,6 +135,14 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, 
             )
         if self.module.generator.space == "counts":
             self._require_counts(cells)
+        elif cells["is_counts"] and cells["n_features"] > 100 and generator != "cvae":
+            warnings.warn(
+                f"generator={generator!r} models real values in up to some fifty dimensions; the "
+                f"cells are counts of {cells['n_features']} genes. Set up principal components "
+                "(use_rep='X_pca'; sample(..., to_genes=True) returns genes), or use 'cvae'.",
+                UserWarning,
+                stacklevel=2,
+            )
         self._model_summary_string = (
             f"GDE of {cells['n_features']} features: encoder {encoder}, generator {generator} "
             f"{options or ''}, n_latent {n_latent}, n_hidden {n_hidden}"
