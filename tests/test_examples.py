@@ -18,8 +18,7 @@ MODULES = [
     if not m.name.endswith("__main__")
 ]
 PAGES = [
-    Path(__file__).parents[1] / p
-    for p in ("README.md", "docs/choices.md", "docs/contributing.md")
+    Path(__file__).parents[1] / p for p in ("README.md", "docs/choices.md", "docs/contributing.md")
 ]
 
 

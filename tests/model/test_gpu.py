@@ -40,3 +40,21 @@ def test_sparse_loss_on_gpu_equals_cpu(likelihood):
     on_cpu = law.log_prob(h, x, x.sum())
     on_gpu = law.cuda().log_prob(h.cuda(), x.to("cuda"), x.to("cuda").sum())
     torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-3, atol=1e-2)
+
+
+NAMES = [("encoder", n) for n in scgde.encoders.ENCODERS.names()]
+NAMES += [("generator", n) for n in scgde.generators.GENERATORS.names() if n != "cvae"]
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES)
+def test_every_encoder_and_generator_trains_and_samples_on_gpu(kind, name):
+    adata = scgde.datasets.multivariate_normal_populations(10, 60)
+    GDE.setup_anndata(adata, population_key="population")
+    model = GDE(adata, **{"generator": "flow_matching", kind: name}, n_latent=4, n_hidden=16)
+    fit(model, max_steps=20, accelerator="gpu", devices=1)
+    cells = model.sample(n_cells=20)
+    assert np.isfinite(cells.X).all()
+    assert np.array_equal(cells.X, model.sample(n_cells=20).X)
+    on_gpu = model.get_population_embedding()
+    model.module.cpu()
+    np.testing.assert_allclose(model.get_population_embedding(), on_gpu, rtol=1e-2, atol=1e-2)

@@ -17,7 +17,8 @@ def weighted_median(h: Tensor, w: Tensor) -> Tensor:
     of an even number of cells.
     """
     values, order = h.sort(1)
-    below = w.to(h.dtype)[..., None].expand_as(h).gather(1, order).cumsum(1)
+    # In half precision the weights of a hundred cells would not add up to one.
+    below = w.to(torch.promote_types(h.dtype, torch.float32))[..., None].expand_as(h).gather(1, order).cumsum(1)
     # Sums of equal weights reach one half only up to rounding.
     lower, upper = (
         (below < 0.5 + margin).sum(1, keepdim=True).clamp_max(h.shape[1] - 1)
