@@ -15,6 +15,10 @@ from ._results import RESULTS
 def _bars(axes, table: pd.DataFrame, groups: list[str], value: str) -> None:
     names = [" + ".join(row) for row in table[groups].astype(str).to_numpy()]
     axes.barh(names, table[value], xerr=table[f"{value}_sem"], color="#56B4E9")
+    floor = next((c for c in ("floor_w2", "floor") if c in table), None)
+    if floor is not None:
+        axes.plot(table[floor], names, "k|", label="real cells")
+        axes.legend()
     axes.set_xlabel(value)
     axes.invert_yaxis()
 
@@ -64,7 +68,12 @@ def clt(axes, table, runs):
 
 
 def interpolation(axes, table, runs):
-    for column, colour in (("path_deviation", "#0072B2"), ("mixture_deviation", "#D55E00")):
+    columns = {
+        "path_deviation": "#0072B2",
+        "mixture_deviation": "#D55E00",
+        "end_deviation": "#999999",
+    }
+    for column, colour in columns.items():
         names = table["family"] + " " + table["encoder"]
         axes.errorbar(
             table[column], names, xerr=table[f"{column}_sem"], fmt="o", color=colour, label=column
@@ -81,7 +90,7 @@ def sampler(axes, table, runs):
             (row["sample_s"], row["energy_distance"]),
             fontsize=7,
         )
-    axes.set(xscale="log", xlabel="seconds for 50 x 1,000 cells", ylabel="energy distance")
+    axes.set(xscale="log", xlabel="seconds for 20 x 1,000 cells", ylabel="energy distance")
 
 
 def draw(name: str, table: pd.DataFrame, runs: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 def listed(names: Iterable, limit: int = 10) -> str:
@@ -35,6 +36,14 @@ def require_choice(argument: str, value: object, options: Iterable[str]) -> None
     options = list(options)
     if value not in options:
         raise ValueError(unknown(argument, value, options, "the choices"))
+
+
+def require_counts(**values: int) -> None:
+    """Raise an error for every keyword whose value is not a whole number above zero."""
+    for argument, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{argument}={value!r} must be a whole number.")
+    require_positive(**values)
 
 
 def require_positive(**values: float) -> None:

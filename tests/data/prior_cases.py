@@ -35,7 +35,7 @@ INDEX = PopulationIndex(RNG.integers(-1, 8, N), pd.Index(list("abcdefgh")))
 
 PRIORS = {
     "kernel": KernelSets("time", 0.7),
-    "coordinates": KernelSets("spatial", 0.8),
+    "coordinates": KernelSets("spatial", 1.5),
     "groups": KernelSets("day", 0.5),
     "normal": NoisyLabelSets("time", "Normal", noise_kwargs={"scale": 0.5}),
     "poisson": NoisyLabelSets("count", "Poisson", "rate"),

@@ -99,6 +99,12 @@ def test_derivative_by_weights_is_that_of_the_measure(name):
     with torch.no_grad():
         change = encoder(x, w + step * move) - encoder(x, w - step * move)
     assert change[0, 0].item() / (2 * step) == pytest.approx((gradient @ move[0]).item(), rel=1e-4)
+    # At weight zero, where a cell is absent, it is what giving it a little weight would change.
+    absent = torch.tensor([[0.0, 0.2, 0.2, 0.2, 0.2, 0.2]], dtype=torch.double, requires_grad=True)
+    gradient = torch.autograd.grad(encoder(x, absent)[0, 0], absent)[0][0]
+    with torch.no_grad():
+        change = encoder(x, absent + 1e-6 * move) - encoder(x, absent)
+    assert change[0, 0].item() / 1e-6 == pytest.approx((gradient @ move[0]).item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ATTENTION)

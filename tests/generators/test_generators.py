@@ -47,7 +47,7 @@ def test_wormhole_learns_latent_distances():
         optimizer.step()
     i, j = torch.triu_indices(6, 6, 1)
     latent = (z[i] - z[j]).square().mean(1).detach()
-    divergence = sinkhorn_divergence(x[i], x[j])
+    divergence = sinkhorn_divergence(x[i], x[j]) / generator.unit
     assert torch.corrcoef(torch.stack([latent, divergence]))[0, 1] > 0.98
     assert (latent / divergence).median().item() == pytest.approx(1, abs=0.25)
 
@@ -90,10 +90,45 @@ def test_energy_loss_is_that_of_the_population_and_below_zero_only_by_chance():
     assert (generator.loss(x + 1, w, z) > 0).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("name", [n for n in GENERATORS.names() if n != "cvae"])
+@pytest.mark.parametrize(
+    "name", [n for n in GENERATORS.names() if n != "cvae" and "dummy" not in n]
+)
 @pytest.mark.parametrize("d", [2, 50])
 def test_two_to_fifty_dimensions(name, d):
     generator = GENERATORS.get(name)(d, 4, 16)
     x, w, z = torch.randn(3, 8, d), torch.full((3, 8), 1 / 8), torch.randn(3, 4)
     generator.loss(x, w, z).mean().backward()
     assert generator.sample(z, 9).shape == (3, 9, d)
+
+
+def test_wormhole_draws_few_cells_as_it_draws_many():
+    torch.manual_seed(0)
+    generator = GENERATORS.get("wormhole")(2, 1, 16)
+    optimizer = torch.optim.Adam(generator.parameters(), 5e-3)
+    z, w = torch.ones(4, 1), torch.full((4, 32), 1 / 32)
+    for _ in range(300):
+        x = torch.randn(4, 32, 2) * torch.tensor([1.0, 0.3])
+        optimizer.zero_grad()
+        generator.loss(x, w, z).mean().backward()
+        optimizer.step()
+    generator.eval()
+    one = generator.sample(torch.ones(500, 1), 1)[:, 0]
+    many = generator.sample(z[:1], 500)[0]
+    torch.testing.assert_close(one.std(0), many.std(0), rtol=0.2, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["energy", "mmd", "sinkhorn", "sliced_wasserstein", "wormhole"])
+def test_sets_of_one_cell_are_refused(name):
+    with pytest.raises(ValueError, match="cells_per_population=2"):
+        GENERATORS.get(name)(2, 1, 8).loss(torch.randn(2, 1, 2), torch.ones(2, 1), torch.ones(2, 1))
+
+
+def test_an_unknown_batch_is_the_average_of_the_known_ones():
+    from scgde.generators._networks import Condition
+
+    condition = Condition(2, 3, 4)
+    torch.nn.init.normal_(condition.batch.weight)
+    z = torch.randn(1, 2)
+    known = condition(z, torch.arange(3)[None])
+    torch.testing.assert_close(known.mean(1), condition(z, torch.tensor([[-1]]))[:, 0])
+    torch.testing.assert_close(known.mean(1), condition(z)[:, 0])

@@ -146,6 +146,18 @@ def test_coupling_is_the_optimal_assignment():
     assert (paired - x).square().sum() < 0.7 * (noise - x).square().sum()
 
 
+def test_coupling_keeps_noise_normal_in_every_batch():
+    """Coupled over batches, the noise of a batch would lie on its own side."""
+    torch.manual_seed(0)
+    batch = torch.arange(400).remainder(2).expand(2, -1)
+    x = 4.0 * batch[..., None] + torch.randn(2, 400, 1)
+    noise = torch.randn(2, 400, 1)
+    paired = _coupled(noise, x, torch.full((2, 400), 1 / 400), batch)
+    for b in (0, 1):
+        assert abs(paired[batch == b].mean()) < 0.2
+        assert paired[batch == b].std().item() == pytest.approx(1, abs=0.15)
+
+
 def test_coupling_follows_weights():
     """A cell of half the weight has its partners in half of the noise."""
     torch.manual_seed(0)

@@ -42,8 +42,9 @@ def test_sparse_loss_on_gpu_equals_cpu(likelihood):
     torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-3, atol=1e-2)
 
 
-NAMES = [("encoder", n) for n in scgde.encoders.ENCODERS.names()]
-NAMES += [("generator", n) for n in scgde.generators.GENERATORS.names() if n != "cvae"]
+# Dummies that other tests register are not meant for a GPU.
+NAMES = [("encoder", n) for n in scgde.encoders.ENCODERS.names() if "dummy" not in n]
+NAMES += [("generator", n) for n in scgde.generators.GENERATORS.names() if "dummy" not in n]
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMES)

@@ -148,7 +148,7 @@ def test_interrupted_training_uses_the_average(patients):
 def test_callbacks_are_not_kept_with_the_model(patients, tmp_path):
     model = small(patients)
     fit(model, callbacks=[Callback()], logger=False)
-    assert "callbacks" not in model.training_arguments_
+    assert "callbacks" not in model.training_runs_[0]
     assert model.is_trained
     model.save(tmp_path / "m")
 

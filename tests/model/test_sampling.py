@@ -44,6 +44,30 @@ def test_a_path_is_seeded_and_survives_a_file(flow, tmp_path):
     path.write_h5ad(tmp_path / "path.h5ad")
 
 
+def test_a_path_between_batches_mixes_them():
+    adata = normal_populations(6)
+    adata.obs["lane"] = np.where(adata.obs["population"].isin(["p0", "p1", "p2"]), "a", "b")
+    scgde.model.GDE.setup_anndata(adata, population_key="population", batch_key="lane")
+    model = scgde.model.GDE(adata, n_latent=3, n_hidden=8)
+    fit(model)
+    path = model.interpolate("p0", "p5", n_steps=3, n_cells=400)
+    share = (path.obs["lane"] == "b").groupby(path.obs["position"]).mean()
+    assert share[0] == 0
+    assert share[1] == 1
+    assert share[0.5] == pytest.approx(0.5, abs=0.1)
+    ends = path[path.obs["position"] == 0].X
+    assert ends.mean(0) == pytest.approx(model.sample("p0", 400).X.mean(0), abs=1.0)
+
+
+def test_a_population_twice_is_refused(flow):
+    with pytest.raises(ValueError, match="'p3' twice"):
+        flow.sample(["p3", "p3"], 5)
+    with pytest.raises(ValueError, match="NaN"):
+        flow.sample(np.full((1, 4), np.nan), 5)
+    with pytest.raises(TypeError, match=r"n_cells=2\.5"):
+        flow.sample("p3", 2.5)
+
+
 def test_bad_paths(flow):
     with pytest.raises(KeyError, match="p77"):
         flow.interpolate("p3", "p77")

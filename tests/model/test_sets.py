@@ -144,7 +144,10 @@ def drawn_rows(model, monkeypatch, **kwargs):
 
     def look(plan, train_loader, validation_loader, **options):
         for loader in (train_loader, validation_loader):
-            rows = [[d.context, d.target] for _ in range(5) for d in loader.sampler]
+            rows = []
+            for epoch in range(5):
+                loader.sampler.set_epoch(epoch)
+                rows += [[d.context, d.target] for d in loader.sampler]
             seen.append(np.unique(rows))
             next(iter(loader))  # the data set's own check agrees
         return {}, 1, False

@@ -106,14 +106,32 @@ def test_streaming_equals_the_whole(trained, monkeypatch):
 def test_validation_holds_out_populations_donors_or_cells(patients):
     patients.obs["pair"] = patients.obs["donor"].cat.codes // 2
     GDE.setup_anndata(patients, population_key="donor", donor_key="pair")
-    model = GDE(patients, n_latent=4, n_hidden=8)
     for unit, column in ((None, "pair"), ("population", "donor")):
+        model = GDE(patients, n_latent=4, n_hidden=8)
         fit(model, validation=unit, train_size=0.7)
         groups = patients.obs[column].to_numpy()
         assert not set(groups[model.train_indices]) & set(groups[model.validation_indices])
         assert len(model.validation_indices)
+    model = GDE(patients, n_latent=4, n_hidden=8)
     fit(model, validation="cell", train_size=0.75)
     assert (patients.obs["donor"].iloc[model.validation_indices].value_counts() == 10).all()
+
+
+def test_training_that_goes_on_keeps_the_split(patients, tmp_path):
+    GDE.setup_anndata(patients, population_key="donor")
+    model = GDE(patients, n_latent=4, n_hidden=8)
+    fit(model, train_size=0.7, seed=0)
+    held_out = model.validation_indices
+    model.save(tmp_path / "m")
+    model = GDE.load(tmp_path / "m", adata=patients)
+    fit(model, train_size=0.9, seed=1, validation="cell")
+    np.testing.assert_array_equal(model.validation_indices, held_out)
+    names = set(patients.obs["donor"].iloc[held_out])
+    assert names.isdisjoint(model.trained_populations_)
+    # A new model of the same design repeats both runs.
+    again = model.refit(patients.copy())
+    assert again.steps_done_ == model.steps_done_
+    np.testing.assert_array_equal(again.validation_indices, held_out)
 
 
 def test_early_stopping_keeps_the_best_weights(patients):

@@ -8,7 +8,7 @@ import torch
 from anndata import AnnData
 
 from scgde.data import SparseCells
-from scgde.nn import CellLinear, MeanPooledBlock, Standardize, log_normalize, moments
+from scgde.nn import CellLinear, MeanPooledBlock, Standardize, clip, log_normalize, moments
 
 from ..conftest import sparse_counts
 
@@ -70,3 +70,18 @@ def test_standardize_dense_centres_and_sparse_stays_sparse():
     torch.testing.assert_close(
         dense.inverse(z), torch.from_numpy(x.toarray()), atol=1e-4, rtol=1e-4
     )
+
+
+def test_sparse_features_far_from_zero_keep_their_values():
+    """A feature whose mean is many standard deviations: clipped about its mean, not about zero."""
+    rng = np.random.default_rng(0)
+    cells = rng.normal(5, 0.1, (200, 3)).astype(np.float32)
+    cells[:, 1] *= rng.random(200) < 0.5
+    sparse = sp.csr_matrix(cells)
+    standardize = Standardize(3)
+    standardize.fit([sparse])
+    seen = clip(standardize(SparseCells.from_scipy(sparse, 2)), standardize.middle).to_dense()
+    np.testing.assert_allclose(seen.reshape(200, 3) * standardize.scale, cells, rtol=1e-5)
+    outlier = sp.csr_matrix(np.float32([[500.0, 0, 5.0]]))
+    seen = clip(standardize(SparseCells.from_scipy(outlier, 1)), standardize.middle).to_dense()
+    assert seen[0, 0, 0] == pytest.approx(standardize.middle[0].item() + 10)

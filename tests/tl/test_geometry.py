@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from mudata import MuData
 
 import scgde
 
@@ -62,6 +63,7 @@ def test_distances_are_those_asked_for(model):
 
 def test_known_distances(model):
     other = normal_populations(6, seed=9)
+    other.obs["population"] = "other " + other.obs["population"]
     names = sorted(set(other.obs["population"]))
     embedding = model.get_population_embedding(other, names).to_numpy()
     latent = np.linalg.norm(embedding[:, None] - embedding, axis=-1)
@@ -87,6 +89,7 @@ def test_paths_follow_the_geodesic_better_than_mixtures(model, tmp_path):
 def test_the_mixture_of_two_points_is_half_a_length_from_the_geodesic(model):
     """Two tight populations: the geodesic's middle is between them, the mixture's mass is not."""
     adata = normal_populations(4)
+    adata.obs["population"] = "tight " + adata.obs["population"]
     codes = adata.obs["population"].astype("category").cat.codes.to_numpy()
     adata.X = (100 * np.eye(5)[codes] + 0.01 * adata.X).astype(np.float32)
     scores = geometry(adata, model, n_paths=2, n_steps=3, max_cells=30)
@@ -104,5 +107,31 @@ def test_mistakes_are_named(model):
         geometry(model.adata, model, n_paths=1, n_steps=2)
     everything = scgde.model.GDE(model.adata, n_latent=2, n_hidden=8)
     fit(everything, train_size=1.0)
-    with pytest.raises(ValueError, match="held out no whole population"):
+    with pytest.raises(ValueError, match="were trained on"):
         geometry(model.adata, everything)
+
+
+def test_a_copy_and_a_loaded_model_know_what_was_trained_on(model, tmp_path):
+    geometry(model.adata, model)
+    held_out = set(model.adata.uns["gde_geometry"]["pairs"]["population_1"])
+    copy = model.adata[np.random.default_rng(0).permutation(model.adata.n_obs)].copy()
+    geometry(copy, model)
+    assert set(copy.uns["gde_geometry"]["pairs"]["population_1"]) == held_out
+    trained = set(model.trained_populations_)
+    assert not trained & set(copy.uns["gde_geometry"]["pairs"]["population_2"])
+    model.save(tmp_path / "m")
+    again = scgde.model.GDE.load(tmp_path / "m", adata=copy)
+    geometry(copy, again)
+    assert not trained & set(copy.uns["gde_geometry"]["pairs"]["population_1"])
+
+
+def test_a_mudata_s_modality_will_do():
+    rna = normal_populations(8)
+    mdata = MuData({"rna": rna})
+    mdata.obs["population"] = rna.obs["population"]
+    scgde.model.GDE.setup_mudata(mdata, "population", modalities={"layer": "rna"})
+    model = scgde.model.GDE(mdata, "mean", "energy", n_latent=3, n_hidden=8)
+    fit(model, train_size=0.5)
+    scores = geometry(mdata, model, n_paths=1, n_steps=3)
+    assert np.isfinite(scores["estimate"]).all()
+    assert scores.loc["path_deviation", ["low", "high"]].isna().all()

@@ -24,7 +24,6 @@ from ._fields import (
 )
 from ._groups import as_keys, group_cells, population_table
 from ._index import PopulationIndex
-from ._noise import NoiseModel
 from ._normalize import as_dense, log_normalized
 from ._priors import (
     SET_PRIORS,
@@ -36,10 +35,9 @@ from ._priors import (
     as_set_prior,
 )
 from ._rows import DiskRows, MemoryRows, RowSource, cells_of, row_source
-from ._sampler import SeededSampler, SetDraw, SetSampler
-from ._sets import DrawnSets, LabelledSets, Measure, MixedSets, PriorSampler, Sets
+from ._sampler import SetDraw, SetSampler
+from ._sets import Sets
 from ._split import split_cells
-from ._weighted_sets import KernelWeightedSets, LikelihoodWeightedSets, WeightedSets
 
 __all__ = [
     "BATCH_KEY",
@@ -52,17 +50,11 @@ __all__ = [
     "CellsField",
     "DiskRows",
     "DonorField",
-    "DrawnSets",
     "GroupField",
     "KernelSets",
-    "KernelWeightedSets",
     "LabelField",
     "LabelSets",
-    "LabelledSets",
-    "LikelihoodWeightedSets",
-    "Measure",
     "MemoryRows",
-    "MixedSets",
     "MixtureSets",
     "MuDataCategoryField",
     "MuDataCellsField",
@@ -70,12 +62,9 @@ __all__ = [
     "MuDataGroupField",
     "MuDataLabelField",
     "MuDataSizeFactorField",
-    "NoiseModel",
     "NoisyLabelSets",
     "PopulationIndex",
-    "PriorSampler",
     "RowSource",
-    "SeededSampler",
     "SetDataset",
     "SetDraw",
     "SetPrior",
@@ -83,7 +72,6 @@ __all__ = [
     "Sets",
     "SizeFactorField",
     "SparseCells",
-    "WeightedSets",
     "as_dense",
     "as_keys",
     "as_set_prior",

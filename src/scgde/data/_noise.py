@@ -94,13 +94,20 @@ class NoiseModel:
         labels = torch.from_numpy(np.asarray(labels))
         return np.broadcast_to(self._model(value).support.check(labels).numpy(), labels.shape)
 
-    def highest(self, value: float | np.ndarray) -> np.ndarray:
-        """Return the highest log likelihood that any label has; NaN where it is not known."""
+    def highest(self, value: float | np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the highest log likelihood that any label has; NaN where it is infinite.
+
+        Not every distribution knows its mode: then it is looked for between the labels and the
+        value.
+        """
         model = self._model(value)
         try:
             peak = self._log_prob(model, model.mode)
-        except (NotImplementedError, AttributeError):  # not every distribution knows its mode
-            peak = np.full(np.shape(value), np.nan)
+        except (NotImplementedError, AttributeError):
+            ends = np.concatenate([np.ravel(value), labels])
+            between = np.union1d(labels, np.linspace(ends.min(), ends.max(), 512))
+            peak = np.array([self.log_prob(v, between).max() for v in np.ravel(value)])
+            peak = peak.reshape(np.shape(value))
         return np.where(np.isfinite(peak), peak, np.nan)
 
     def _model(self, value: float | np.ndarray) -> torch.distributions.Distribution:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .._errors import listed, require, require_choice, require_positive, unknown
+from .._errors import listed, require, require_positive, unknown
 from .._registry import Registry
 from ._index import PopulationIndex
 from ._noise import NoiseModel
@@ -59,6 +59,8 @@ class SetPrior(ABC):
                 "find it. Put @SET_PRIORS.register('a_name') before the class."
             )
         arguments = {name: getattr(self, name) for name in _arguments(cls)}
+        if "name" in arguments:
+            raise ValueError(f"sets: {cls.__name__} may not have an argument called 'name'.")
         try:
             return {"name": names[0], **json.loads(json.dumps(arguments))}
         except TypeError as error:
@@ -89,9 +91,10 @@ class LabelSets(SetPrior):
 class KernelSets(SetPrior):
     """Sets around the values of a continuous key: a time, a dose, a place.
 
-    The set at a value v weighs cell i by ``exp(-|x_i - v|^2 / (2 bandwidth^2))``, and by nothing
-    beyond four bandwidths (GDE paper, Sec. 3). The values of training sets are those of random
-    cells. Cells without a value are in no set.
+    The set at a value v weighs cell i by ``exp(-|x_i - v|^2 / (2 bandwidth^2))`` (GDE paper,
+    Sec. 3); here, by nothing beyond four bandwidths (further out in more dimensions: where .006 %
+    of the kernel is left). The values of training sets are those of random cells. Cells without a
+    value are in no set.
 
     Parameters
     ----------
@@ -285,7 +288,11 @@ def as_set_prior(sets: str | dict | SetPrior | None) -> SetPrior:
             "{'name': 'kernel', 'key': ..., 'bandwidth': ...}."
         )
     name = arguments.pop("name")
-    require_choice("sets", name, SET_PRIORS.names())
+    if name not in SET_PRIORS.names():
+        raise ValueError(
+            f"{unknown('sets', name, SET_PRIORS.names(), 'the registered set priors')} A prior of "
+            "your own is registered when its module is imported."
+        )
     cls = SET_PRIORS.get(name)
     taken = _arguments(cls)
     for argument in arguments:
@@ -324,7 +331,8 @@ def _floats(values: object, place: str) -> np.ndarray:
         if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
             raise ValueError(
                 f"{place} does not hold numbers (column {column!r} is {dtype}). Convert it with "
-                ".astype(float), or use it as population_key."
+                ".astype(float), a date t by (t - t.min()) / pd.Timedelta('1D'), or use it as "
+                "population_key."
             )
     x = table.to_numpy(dtype=np.float64, na_value=np.nan)
     if np.isinf(x).any():

@@ -8,7 +8,7 @@ import numpy as np
 from torch import distributed
 from torch.utils.data import Sampler
 
-from .._errors import require_choice, require_positive
+from .._errors import require_choice, require_counts
 from ._index import PopulationIndex
 
 
@@ -66,7 +66,7 @@ class SeededSampler(Sampler[SetDraw], ABC):
         fixed: bool = False,
     ):
         require_choice("draw", draw, ("same", "disjoint"))
-        require_positive(
+        require_counts(
             populations_per_batch=populations_per_batch, cells_per_population=cells_per_population
         )
         self.n_sets, self.m, self.n_steps, self.draw = (

@@ -157,11 +157,19 @@ class MixedSets(DrawnSets):
                 f"k={self.k} populations are to be mixed, but there are {n} to train on. Lower k, "
                 "hold fewer out (train_size), or choose a finer population_key."
             )
+        if n < 2:
+            raise ValueError(
+                f"population_key gives one population only ({self.index.names[0]!r}): all mixtures "
+                "would be one and the same. Choose a finer population_key."
+            )
 
     def draw(
         self, rng: np.random.Generator, m: int, draw: str
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Draw a mixture; within a population as :class:`SetSampler` does."""
+        """Draw a mixture; within a population as :class:`SetSampler` does.
+
+        So populations of fewer than four cells give the same cells to context and target.
+        """
         populations = np.flatnonzero(self.index.sizes)
         mixed = rng.choice(populations, min(self.k, len(populations)), replace=False)
         weight = rng.dirichlet(np.full(len(mixed), self.concentration))

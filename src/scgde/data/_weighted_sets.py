@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
+from scipy.stats import chi2
 
 from ._index import PopulationIndex
 from ._noise import NoiseModel
@@ -18,6 +19,10 @@ from ._sets import DrawnSets, Measure, as_numbers
 REACH = 4.0
 # Share of a set's weight that may be lost by leaving cells of next to no weight out.
 NEGLIGIBLE = 1e-6
+# Effective cells below which a set is not cut in halves: a heavy cell's share would shrink.
+FEWEST_TO_HALVE = 20
+# Effective cells that half of the sets must have: with fewer, sets are single cells.
+FEWEST_TO_TRAIN = 4
 
 
 class WeightedSets(DrawnSets):
@@ -46,7 +51,12 @@ class WeightedSets(DrawnSets):
             raise ValueError(f"{place} has no value for any cell that belongs to a population.")
         super().__init__(index.restrict(rows))
         self.place = place
-        self.values, codes = np.unique(x[rows], axis=0, return_inverse=True)
+        # Unique rows of one column take thirty times as long as unique numbers.
+        if x.shape[1] == 1:
+            values, codes = np.unique(x[rows, 0], return_inverse=True)
+            self.values = values[:, None]
+        else:
+            self.values, codes = np.unique(x[rows], axis=0, return_inverse=True)
         of_cells = np.full(len(x), -1)
         of_cells[rows] = codes.ravel()
         self._group(PopulationIndex(of_cells, pd.RangeIndex(len(self.values))))
@@ -70,6 +80,27 @@ class WeightedSets(DrawnSets):
             If no cell is near.
         """
 
+    def require_trainable(self) -> None:
+        """Raise a ``ValueError`` if there is one value only, or sets are of single cells."""
+        if (self.sizes > 0).sum() < 2:
+            raise ValueError(
+                f"{self.place} has one value only: all sets would be one and the same. Use another "
+                "key."
+            )
+        rng, found = np.random.default_rng(0), []
+        for _ in range(64):
+            groups, weight = self.weigh(self.anchor(rng))
+            found.append(_effective(weight, weight * self.sizes[groups]))
+        if np.median(found) < FEWEST_TO_TRAIN:
+            raise ValueError(
+                f"Sets by {self.place} have {np.median(found):.1f} effective cells (the median), "
+                f"too few to be populations: {self._remedy()}."
+            )
+
+    @abstractmethod
+    def _remedy(self) -> str:
+        """Return what to do where sets are too small."""
+
     def anchor(self, rng: np.random.Generator) -> np.ndarray:
         """Draw the value of a training set: that of a random cell."""
         cells = self.groups.order
@@ -80,12 +111,13 @@ class WeightedSets(DrawnSets):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Draw a set, with replacement in proportion to the weights.
 
-        Disjoint sets are drawn from two random halves of the cells. Where fewer than four cells
-        carry the weight, ``(sum w)^2 / sum w^2 < 4``, both are the same draw.
+        Disjoint sets are drawn from two random halves of the cells. Where few cells carry the
+        weight, ``(sum w)^2 / sum w^2 < 20``, halves would be of other measures than the set, and
+        both are the same draw.
         """
         groups, weight = self.weigh(self.anchor(rng))
         mass = weight * self.sizes[groups]
-        if draw == "same" or mass.sum() ** 2 / (mass * weight).sum() < 4:
+        if draw == "same" or _effective(weight, mass) < FEWEST_TO_HALVE:
             rows = self._pick(rng, groups, mass, m)
             return rows, rows, None
         # To which half a cell belongs need only be known of those that are picked.
@@ -118,8 +150,11 @@ class WeightedSets(DrawnSets):
             )
         for point in points:  # every mistake is met before the first set is embedded
             self.weigh(point)
-        names = values.index if isinstance(values, pd.DataFrame) else map(_text, points)
-        return pd.Index(names).astype(str), map(self.measure, points)
+        named = isinstance(values, pd.DataFrame | pd.Series)
+        names = pd.Index(values.index if named else [_text(p) for p in points]).astype(str)
+        if not names.is_unique:
+            raise ValueError(f"values has {names[names.duplicated()][0]!r} twice: name it once.")
+        return names, map(self.measure, points)
 
     def measure(self, value: np.ndarray) -> Measure:
         """Return the weighted cells at one value ``(n_dims,)``."""
@@ -140,7 +175,7 @@ class WeightedSets(DrawnSets):
 
 
 class KernelWeightedSets(WeightedSets):
-    """Sets by a Gaussian kernel around a value, cut off at four bandwidths.
+    """Sets by a Gaussian kernel around a value, cut off where next to nothing is left of it.
 
     Parameters
     ----------
@@ -152,7 +187,9 @@ class KernelWeightedSets(WeightedSets):
 
     def __init__(self, index: PopulationIndex, x: np.ndarray, place: str, bandwidth: float):
         super().__init__(index, x, place)
-        self.bandwidth, self.radius = bandwidth, REACH * bandwidth
+        # Four bandwidths on a line; further in more dimensions, where mass lies further out.
+        beyond = chi2.sf(REACH**2, 1)
+        self.bandwidth, self.radius = bandwidth, bandwidth * chi2.isf(beyond, x.shape[1]) ** 0.5
         # On a line neighbours are a run of the sorted values: no tree is needed.
         self.tree = cKDTree(self.values) if x.shape[1] > 1 else None
 
@@ -166,9 +203,14 @@ class KernelWeightedSets(WeightedSets):
             near = np.array(self.tree.query_ball_point(value, self.radius), dtype=np.int64)
         near = near[self.sizes[near] > 0]
         if len(near) == 0:
-            raise self._unreached(value, f"{REACH:g} bandwidths of {self.bandwidth:g}")
+            raise self._unreached(
+                value, f"{self.radius / self.bandwidth:.3g} bandwidths of {self.bandwidth:g}"
+            )
         square = ((self.values[near] - value) ** 2).sum(1) / self.bandwidth**2
         return near, np.exp(-square / 2)
+
+    def _remedy(self) -> str:
+        return f"enlarge the bandwidth, {self.bandwidth:g} in units of the key"
 
 
 class LikelihoodWeightedSets(WeightedSets):
@@ -233,6 +275,10 @@ class LikelihoodWeightedSets(WeightedSets):
                 f"With {self.noise.parameter}={values[~likely][0]:g}, noise={self.noise.noise!r} "
                 f"makes that value of {self.place} next to impossible. {remedy}"
             )
+        super().require_trainable()
+
+    def _remedy(self) -> str:
+        return f"widen the noise, {self.noise.noise} with {self.noise.arguments}"
 
     def n_sets(self, cells_per_population: int) -> int:
         """Return the number of sets that show every cell about once; 0 if none can be drawn."""
@@ -264,8 +310,13 @@ class LikelihoodWeightedSets(WeightedSets):
     def _lowest(self, value: float | np.ndarray) -> np.ndarray:
         """Return the log likelihood down to which labels are within reach of a true value."""
         lowest = np.log(np.finfo(float).tiny)  # where it is not known how high it can be
-        highest = self.noise.highest(value)
+        highest = self.noise.highest(value, self.labels)
         return np.where(np.isnan(highest), lowest, highest - REACH**2 / 2)
+
+
+def _effective(weight: np.ndarray, mass: np.ndarray) -> float:
+    """Return the effective number of cells of groups of equal cells, ``(sum w)^2 / sum w^2``."""
+    return mass.sum() ** 2 / (mass * weight).sum()
 
 
 def _text(value: np.ndarray) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from anndata import AnnData
 
-from .._errors import require_positive
-from ._synthetic_adata import dirichlet, populations_adata, require_counts
+from .._errors import require_counts, require_positive
+from ._synthetic_adata import dirichlet, populations_adata
 
 
 def normal_populations(n_populations: int = 100, n_cells: int = 256, *, seed: int = 0) -> AnnData:

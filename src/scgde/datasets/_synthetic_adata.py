@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -39,14 +38,6 @@ def populations_adata(
         var=pd.DataFrame(index=[f"feature_{i}" for i in range(n_features)]),
         uns={"truth": {"population": np.array(names, dtype=object), **truth}},
     )
-
-
-def require_counts(**values: int) -> None:
-    """Raise an error for every keyword whose value is not a whole number above zero."""
-    for argument, value in values.items():
-        if not isinstance(value, Integral):
-            raise TypeError(f"{argument}={value!r} must be a whole number.")
-    require_positive(**values)
 
 
 def dirichlet(

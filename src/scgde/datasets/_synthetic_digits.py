@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 
-from .._errors import require_choice
-from ._synthetic_adata import dirichlet, draw_labels, populations_adata, require_counts
+from .._errors import require_choice, require_counts
+from ._synthetic_adata import dirichlet, draw_labels, populations_adata
 
 
 def digit_populations(

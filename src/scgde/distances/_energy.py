@@ -20,8 +20,9 @@ def energy_distance(
     .. math:: E = 2 E|X - Y|^\beta - E|X - X'|^\beta - E|Y - Y'|^\beta
 
     Zero if and only if the distributions are equal (Szekely & Rizzo 2013, Eq. 1.1). Means are over
-    all pairs, a point with itself included (the V-statistic), so the distance is never negative
-    and depends on the empirical measures alone. Differentiable, also where points coincide.
+    all pairs, a point with itself included (the V-statistic), so the distance is, up to
+    rounding, never negative and depends on the empirical measures alone. Differentiable, also where
+    points coincide.
 
     Parameters
     ----------

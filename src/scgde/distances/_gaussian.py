@@ -96,13 +96,25 @@ def bures_wasserstein(
         If shapes or weights do not fit.
     """
     x, y, wx, wy = exact_measures(x, y, wx, wy)
-    return gaussian_wasserstein(*_moments(x, wx), *_moments(y, wy))
+    if x.shape[1] * y.shape[1] > x.shape[2] ** 2:
+        return gaussian_wasserstein(*_moments(x, wx), *_moments(y, wy))
+    # With fewer points than features: S1 = A'A and S2 = B'B, and the trace of the root is the
+    # nuclear norm of AB', a matrix of points x points.
+    (mean_x, a), (mean_y, b) = _centred(x, wx), _centred(y, wy)
+    cross = torch.linalg.svdvals(a @ b.mT).sum(-1)
+    spread = a.square().sum((1, 2)) + b.square().sum((1, 2)) - 2 * cross
+    return ((mean_x - mean_y).square().sum(-1) + spread.clamp_min(0)).sqrt()
+
+
+def _centred(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean ``(B, d)`` and centred points times the root of their weights."""
+    mean = torch.einsum("bn,bnd->bd", w, x)
+    return mean, (x - mean[:, None]) * w.sqrt()[..., None]
 
 
 def _moments(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    mean = torch.einsum("bn,bnd->bd", w, x)
-    centred = x - mean[:, None]
-    return mean, torch.einsum("bn,bnd,bne->bde", w, centred, centred)
+    mean, a = _centred(x, w)
+    return mean, a.mT @ a
 
 
 def _squared_parts(

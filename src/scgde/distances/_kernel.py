@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ._measure import as_measures, pairwise_distances
+
+_MOST_PAIRS = 1 << 22
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -41,9 +44,9 @@ def kernel_discrepancy(
     return self_x + self_y - 2 * cross
 
 
-def _mean(
-    x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, kernel: Kernel, chunk: int = 2048
-) -> Tensor:
+def _mean(x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, kernel: Kernel) -> Tensor:
+    # Matrices of pairs are worked on piece by piece (with a gradient all pieces are kept).
+    chunk = max(64, math.isqrt(_MOST_PAIRS // max(len(x), 1)))
     total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for i in range(0, x.shape[1], chunk):
         for j in range(0, y.shape[1], chunk):
@@ -55,10 +58,10 @@ def _mean(
 
 
 def _without_diagonal(name: str, mean: Tensor, w: Tensor, at_zero: Tensor) -> Tensor:
-    if ((w > 0).sum(1) < 2).any():
+    same = w.square().sum(1)
+    if (same > 1 - 1e-6).any():
         raise ValueError(
             f"unbiased=True needs at least two points with weight in each row of {name}; pass "
             "unbiased=False."
         )
-    same = w.square().sum(1)
     return (mean - at_zero * same) / (1 - same)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .._errors import require_positive
+from .._errors import require_counts
 from ._measure import exact_measures, pairwise_distances, rows_of
 
 
@@ -45,7 +45,7 @@ def knn_divergence(
     ValueError
         If shapes or weights do not fit, or ``k`` is not below the effective size of a sample.
     """
-    require_positive(k=k)
+    require_counts(k=k)
     values = [
         _divergence(xb, yb, a, b, k) + _divergence(yb, xb, b, a, k)
         for xb, yb, a, b in rows_of(*exact_measures(x, y, wx, wy))

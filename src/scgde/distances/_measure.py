@@ -23,8 +23,8 @@ def as_measures(
     Raises
     ------
     ValueError
-        If shapes or dtypes do not fit, a sample is empty, or a row of weights has negative ones or
-        does not sum to one; the message calls the arguments by ``names``.
+        If shapes or dtypes do not fit, a sample is empty or not finite, or a row of weights has
+        negative ones or does not sum to one; the message calls the arguments by ``names``.
     """
     if x.ndim != 3 or y.ndim != 3 or x.shape[::2] != y.shape[::2]:
         raise ValueError(
@@ -36,7 +36,21 @@ def as_measures(
             f"{names[0]} and {names[1]} must have one floating dtype, got {x.dtype} and {y.dtype}: "
             "pass .float() of them."
         )
-    return x, y, _weights(names[0], names[2], x, wx), _weights(names[1], names[3], y, wy)
+    wx, wy = _weights(names[0], names[2], x, wx), _weights(names[1], names[3], y, wy)
+    return _finite(names[0], x, wx), _finite(names[1], y, wy), wx, wy
+
+
+def _finite(points: str, x: Tensor, w: Tensor) -> Tensor:
+    """Return points, those without weight at the origin where they are no numbers."""
+    wrong = ~x.isfinite().all(-1)
+    if not wrong.any():
+        return x
+    if (wrong & (w > 0)).any():
+        row = int((wrong & (w > 0)).any(1).float().argmax())
+        raise ValueError(
+            f"Row {row} of {points} has NaN or infinite points: remove them, or give them weight 0."
+        )
+    return x.masked_fill(wrong[..., None], 0.0)
 
 
 def _weights(points: str, weights: str, x: Tensor, w: Tensor | None) -> Tensor:

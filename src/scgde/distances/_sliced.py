@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .._errors import require_positive
+from .._errors import require_counts
 from ._measure import as_measures, power
 
 
@@ -57,7 +57,7 @@ def sliced_wasserstein(
     >>> sliced_wasserstein(x, x + 3).item()
     3.0
     """
-    require_positive(n_projections=n_projections)
+    require_counts(n_projections=n_projections)
     if not p >= 1:
         raise ValueError(f"p={p!r} must be at least 1.")
     uniform = wx is None and wy is None

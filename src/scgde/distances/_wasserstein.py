@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,8 +45,8 @@ def wasserstein(
     >>> wasserstein(x, x + torch.tensor([3.0, 4.0])).item()
     5.0
     """
-    if not p >= 1:
-        raise ValueError(f"p={p!r} must be at least 1.")
+    if not 1 <= p < math.inf:
+        raise ValueError(f"p={p!r} must be at least 1, and finite.")
     values = [
         transport_cost(a, b, pairwise_distances(xb, yb).pow(p))
         for xb, yb, a, b in rows_of(*exact_measures(x, y, wx, wy))
@@ -57,4 +59,7 @@ def transport_cost(a: Tensor, b: Tensor, cost: Tensor) -> float:
     import ot
 
     a, b, cost = (t.cpu().numpy() for t in (a, b, cost))
-    return max(float(ot.emd2(a, b, cost, numItermax=10_000_000)), 0.0)
+    value, log = ot.emd2(a, b, cost, numItermax=10_000_000, log=True)
+    if log["warning"] is not None:
+        raise RuntimeError(f"Optimal transport was not solved: {log['warning']}")
+    return max(float(value), 0.0)

@@ -26,8 +26,8 @@ class Encoder(nn.Module):
     accepts_sparse
         Whether ``forward`` takes :class:`~scgde.data.SparseCells` as well as tensors.
     streams
-        Whether the embedding can be computed from pooled sums in ``n_pools`` passes over chunks
-        of cells (see :class:`PooledEncoder`).
+        Whether the embedding can be computed from pooled sums, in ``n_updates + 1`` passes over
+        chunks of cells (see :class:`PooledEncoder`).
     """
 
     accepts_sparse: ClassVar[bool] = False

@@ -58,8 +58,11 @@ class KernelMeanEncoder(PooledEncoder):
     def initialize(self, x: Tensor) -> None:
         """Set the bandwidth by the median heuristic, unless one was given."""
         if self.bandwidth is None:
-            spread = self.frequency.data.std()
-            self.frequency.data.mul_(1 / (spread * torch.pdist(x).median().clamp_min(1e-6)))
+            distances = torch.pdist(x)
+            distances = distances[distances > 0]  # equal cells say nothing of the scale
+            if len(distances):
+                spread = self.frequency.data.std()
+                self.frequency.data.mul_(1 / (spread * distances.median()))
 
     def embed(self, x: Cells) -> tuple[Tensor, None]:
         """Return the random features of cells."""

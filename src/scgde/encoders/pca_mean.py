@@ -40,7 +40,7 @@ class PCAMeanEncoder(PooledEncoder):
         """Find the principal axes of training cells."""
         mean = x.mean(0)
         axes = torch.linalg.svd(x - mean, full_matrices=False)[2][: self.loadings.shape[1]]
-        self.loadings[:, : len(axes)] = axes.t()
+        self.loadings.zero_()[:, : len(axes)] = axes.t()  # fewer axes than components: zeros
         self.offset.copy_(-mean @ self.loadings)
 
     def embed(self, x: Cells) -> tuple[Tensor, None]:

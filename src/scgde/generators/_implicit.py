@@ -63,9 +63,16 @@ class ImplicitGenerator(Generator):
         batch: Tensor | None = None,
     ) -> Tensor:
         """Return the distance of each set to as many drawn cells, ``(B,)``."""
+        if x.shape[1] < 2:
+            raise ValueError(
+                f"{type(self).__name__} compares sets of cells and needs at least two of each: "
+                "train with cells_per_population=2 or more."
+            )
         noise = torch.randn(*x.shape[:2], self.n_noise, device=x.device)
         drawn = self.decode(noise, z, batch, w).float()
-        return self.distance(self._with_batch(x, batch), self._with_batch(drawn, batch), w, w)
+        # Differences of near-equal means: half precision would drown them.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.distance(self._with_batch(x, batch), self._with_batch(drawn, batch), w, w)
 
     @torch.no_grad()
     def sample(

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._errors import require_counts
+
 
 class Condition(nn.Module):
     """What a population's embedding and a cell's batch add to hidden layers.
 
-    The embedding is projected once for each set and broadcast over its cells. A batch starts
-    without effect; an unknown one (-1) never has any.
+    The embedding is projected once for each set and broadcast over its cells. Effects of batches
+    are relative to their average, which is what an unknown batch (-1) gets.
     """
 
     def __init__(self, n_latent: int, n_batch: int, width: int):
@@ -27,7 +29,8 @@ class Condition(nn.Module):
         condition = self.population(z)[:, None]
         if batch is None:
             return condition
-        return condition + self.batch(batch.clamp_min(0)) * (batch >= 0)[..., None]
+        effect = self.batch(batch.clamp_min(0)) - self.batch.weight.mean(0)
+        return condition + effect * (batch >= 0)[..., None]
 
 
 class ConditionedNet(nn.Module):
@@ -59,6 +62,7 @@ class ConditionedNet(nn.Module):
         timed: bool = False,
     ):
         super().__init__()
+        require_counts(n_layers=n_layers)
         self.condition = Condition(n_latent, n_batch, 2 * n_layers * n_hidden)
         self.read = nn.Linear(n_input, n_hidden)
         self.layers = nn.ModuleList(nn.Linear(n_hidden, n_hidden) for _ in range(n_layers))

@@ -70,6 +70,7 @@ class CVAE(Generator):
         self.decode = MLP(n_hidden, n_hidden, n_hidden, n_layers - 1)
         # Both ends read the population's embedding and the batch through one map each.
         self.condition = Condition(n_latent, n_batch, 2 * n_hidden)
+        self.register_buffer("middle", torch.zeros(n_output))
         self.likelihood = make_likelihood(likelihood, n_output, n_hidden, size)
         self.space = self.likelihood.space
         self.uses_library = self.space == "counts" and size == "observed"
@@ -85,6 +86,7 @@ class CVAE(Generator):
 
     def initialize(self, mean: Tensor, var: Tensor, log_library: Tensor) -> None:
         """Start the likelihood at the training cells' moments."""
+        self.middle.copy_(mean)
         self.likelihood.initialize(mean, var, log_library)
 
     def on_step(self, step: int) -> None:
@@ -102,7 +104,7 @@ class CVAE(Generator):
     ) -> Tensor:
         """Return the negative evidence lower bound per cell of each set, ``(B,)``, in nats."""
         if self.space == "real":
-            seen = clip(x)
+            seen = clip(x, self.middle)
         else:
             seen = log_normalize(x, library) if self.uses_library else log1p(x)
         to_infer, to_decode = self.condition(z, batch).chunk(2, -1)

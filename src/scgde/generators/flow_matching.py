@@ -30,7 +30,8 @@ class FlowMatching(Generator):
     n_layers
         Residual layers of the field.
     coupling
-        ``"independent"``: noise and cells are paired at random. ``"ot"``: within each set by
+        ``"independent"``: noise and cells are paired at random. ``"ot"``: within each set
+        (and batch) by
         optimal transport (Tong et al. 2024), which makes paths straighter and steps slower.
     context_dropout
         Share of training sets that do not see their embedding; above zero allows guidance.
@@ -78,7 +79,7 @@ class FlowMatching(Generator):
         """Return the squared error of the field, summed over coordinates, of each set, ``(B,)``."""
         noise = torch.randn_like(x)
         if self.coupling == "ot":
-            noise = _coupled(noise, x, w)
+            noise = _coupled(noise, x, w, batch)
         t = torch.rand(x.shape[:2], device=x.device)
         x_t = torch.lerp(noise, x, t[..., None])
         error = self.field(x_t, t, z, batch) - (x - noise)
@@ -129,24 +130,32 @@ class FlowMatching(Generator):
         return x
 
 
-def _coupled(noise: Tensor, x: Tensor, w: Tensor) -> Tensor:
+def _coupled(noise: Tensor, x: Tensor, w: Tensor, batch: Tensor | None = None) -> Tensor:
     """Return the noise in an order in which each cell has its partner under optimal transport.
 
     A cell's partner is drawn from the transport plan between the uniform measure on the noise and
-    the weighted one on the cells; with equal weights the plan is an assignment.
+    the weighted one on the cells; with equal weights the plan is an assignment. Cells of each batch
+    keep their own noise, which so stays normal given the batch.
     """
     cost = torch.cdist(noise, x).square().cpu().double().numpy()
     weights = w.cpu().double().numpy()
+    batches = np.zeros(w.shape, dtype=np.int64) if batch is None else batch.cpu().numpy()
     order = np.empty(w.shape, dtype=np.int64)
     rng = np.random.default_rng(torch.randint(1 << 62, ()).item())
-    for b, (c, weight) in enumerate(zip(cost, weights, strict=True)):
-        if np.ptp(weight) < 1e-9:
-            order[b, :] = linear_sum_assignment(c.T)[1]
-            continue
-        m = len(weight)
-        plan = ot.emd(np.full(m, 1 / m), weight / weight.sum(), c)
-        reach = np.cumsum(plan, 0)
-        draw = rng.random(m) * reach[-1]
-        order[b] = np.minimum((reach <= draw).sum(0), m - 1)
+    for b, of_batch in enumerate(batches):
+        for one in np.unique(of_batch):
+            cells = np.flatnonzero(of_batch == one)
+            partner = _partners(cost[b][np.ix_(cells, cells)], weights[b, cells], rng)
+            order[b, cells] = cells[partner]
     index = torch.from_numpy(order).to(x.device)[..., None].expand_as(noise)
     return noise.gather(1, index)
+
+
+def _partners(cost: np.ndarray, weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the row of the noise that each cell is paired with, from costs ``(noise, cells)``."""
+    if np.ptp(weight) < 1e-9:
+        return linear_sum_assignment(cost.T)[1]
+    m = len(weight)
+    plan = ot.emd(np.full(m, 1 / m), weight / weight.sum(), cost)
+    reach = np.cumsum(plan, 0)
+    return np.minimum((reach <= rng.random(m) * reach[-1]).sum(0), m - 1)

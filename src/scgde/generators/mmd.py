@@ -41,6 +41,7 @@ class MMDGenerator(ImplicitGenerator):
         """Return the squared discrepancy of each pair of sets, ``(B,)``."""
         bandwidth = self.bandwidth
         if bandwidth is None:
-            # Of some thousand pairs: sorting all of them would cost more than the kernels.
-            bandwidth = median_bandwidth(x, y, wx, wy, max_pairs=1 << 13)
+            # Of real cells alone, or a generator too wide would widen the kernel; of some thousand
+            # pairs, or sorting them would cost more than the kernels.
+            bandwidth = median_bandwidth(x, x, wx, wx, max_pairs=1 << 13)
         return mmd(x, y, wx, wy, bandwidth=bandwidth, unbiased=True)

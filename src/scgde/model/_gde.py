@@ -95,7 +95,8 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, 
     ):
         super().__init__(adata, registry)
         self.seed_, self.n_latent_, self.steps_done_ = seed, n_latent, 0
-        self.training_arguments_: dict = {}
+        self.training_runs_: list[dict] = []
+        self.trained_populations_: list[str] = []
         self.set_prior = as_set_prior(sets)
         sets = self.set_prior.to_dict()  # what is kept with the model
         cells = state_of(self.registry_, X_KEY)
@@ -188,7 +189,7 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, 
         }
 
     def refit(self, adata: AnnData, enable_progress_bar: bool = False) -> GDE:
-        """Return a new model of the same design, trained in the same way on other cells.
+        """Return a new model of the same design, trained in the same way (all runs) on other cells.
 
         This is how an evaluation trains inside a fold: nothing of the cells left out is known.
 
@@ -203,7 +204,8 @@ class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, 
         setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
         setup(as_new(adata), **self.setup_arguments)
         model = cls(adata, **self.init_params_["non_kwargs"])
-        model.train(**{**self.training_arguments_, "enable_progress_bar": enable_progress_bar})
+        for arguments in self.training_runs_ or [{}]:
+            model.train(**{**arguments, "enable_progress_bar": enable_progress_bar})
         return model
 
     def release(self) -> None:

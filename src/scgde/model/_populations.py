@@ -171,18 +171,24 @@ class PopulationMixin(BaseModelClass):
         )
         return table if soft else table.idxmax(axis=1).rename(key)
 
-    @staticmethod
-    def _obs(adata: AnnData | MuData) -> pd.DataFrame:
+    def _obs(self, adata: AnnData | MuData) -> pd.DataFrame:
+        """Return what is known of each cell; of a MuData its own columns, then the modalities'."""
         if isinstance(adata, AnnData):
             return adata.obs
         # Columns of a modality carry its name before a colon in the MuData's own table.
         extra = {
             key: values
-            for mod in adata.mod.values()
+            for mod in self._modalities(adata)
             for key, values in mod.obs.items()
             if key not in adata.obs
         }
         return adata.obs.assign(**extra)
+
+    def _modalities(self, mdata: MuData) -> list[AnnData]:
+        """Return the modalities, that of the model's cells last, so that its keys prevail."""
+        of_cells = self.setup_arguments["modalities"] or {}
+        own = of_cells.get("layer") or of_cells.get("use_rep")
+        return [mdata.mod[name] for name in sorted(mdata.mod, key=lambda name: name == own)]
 
     def get_population_codes(self, adata: AnnData | MuData | None = None) -> np.ndarray:
         """Return each cell's population as its row in the embedding; -1 for none.

@@ -10,7 +10,7 @@ from anndata import AnnData, concat
 from mudata import MuData
 from rich.progress import track
 
-from .._errors import require_positive, unknown
+from .._errors import require_counts, unknown
 from .._scvi import BaseModelClass
 from ..generators import Generator
 from ._genes import to_genes as components_to_genes
@@ -69,11 +69,33 @@ class SamplingMixin(BaseModelClass):
             If a population or batch is unknown, an option is not one of the generator, or genes are
             asked for and cannot be had.
         """
-        require_positive(n_cells=n_cells)
-        self._check_sampler(sampler_kwargs)
-        reference, use_rep = self._representation() if to_genes else (None, "")
         self._check_if_trained(warn=True)
         z, batches = self._codes(populations, adata, batch)
+        return self._sample(
+            z, batches, n_cells, seed, to_genes, enable_progress_bar, sampler_kwargs
+        )
+
+    def _sample(
+        self,
+        z: pd.DataFrame,
+        batches: list[np.ndarray] | None,
+        n_cells: int,
+        seed: int | None,
+        to_genes: bool,
+        enable_progress_bar: bool,
+        sampler_kwargs: dict,
+    ) -> AnnData:
+        """Draw cells of embeddings; ``batches`` has for each the batch codes to choose from."""
+        require_counts(n_cells=n_cells)
+        self._check_sampler(sampler_kwargs)
+        reference, use_rep = self._representation() if to_genes else (None, "")
+        if not np.isfinite(z.to_numpy()).all():
+            raise ValueError("populations has embeddings that are NaN or infinite.")
+        if not z.index.is_unique:
+            twice = z.index[z.index.duplicated()][0]
+            raise ValueError(
+                f"populations has {twice!r} twice: name each once, and draw more cells (n_cells)."
+            )
         generator = torch.Generator(self.module.device)
         generator.manual_seed(self.seed_ if seed is None else seed)
         # Hidden layers count too: several of them are held where cells have few features.
@@ -112,9 +134,11 @@ class SamplingMixin(BaseModelClass):
         n_cells: int = 1_000,
         *,
         adata: AnnData | MuData | None = None,
+        batch: str | None = None,
         seed: int | None = None,
+        to_genes: bool = False,
         enable_progress_bar: bool = True,
-        **kwargs: object,
+        **sampler_kwargs: object,
     ) -> AnnData:
         """Draw cells along the straight line between two populations' embeddings.
 
@@ -131,7 +155,9 @@ class SamplingMixin(BaseModelClass):
             Cells of each point.
         adata
             Data that has the populations, by default the training data.
-        seed, enable_progress_bar, **kwargs
+        batch
+            Batch to draw the cells in. By default those of the ends, mixed as the position says.
+        seed, to_genes, enable_progress_bar, **sampler_kwargs
             As in :meth:`sample`.
 
         Returns
@@ -148,15 +174,20 @@ class SamplingMixin(BaseModelClass):
         """
         if n_steps < 2:
             raise ValueError(f"n_steps={n_steps!r} must be at least 2: both ends are on the path.")
-        ends = self.get_population_embedding(adata, [start, end])
+        self._check_if_trained(warn=True)
+        ends, batches = self._codes([start, end], adata, batch)
         position = np.linspace(0, 1, n_steps)
         path = pd.DataFrame(
             np.outer(1 - position, ends.iloc[0]) + np.outer(position, ends.iloc[1]),
             index=[f"{start} to {end}, {p:.4g}" for p in position],
             columns=ends.columns,
         )
-        cells = self.sample(
-            path, n_cells, seed=seed, enable_progress_bar=enable_progress_bar, **kwargs
+        if batches is not None:
+            rng = np.random.default_rng(0)
+            many = rng.choice(batches[0], 4096), rng.choice(batches[1], 4096)
+            batches = [np.where(np.arange(4096) < p * 4096, *many[::-1]) for p in position]
+        cells = self._sample(
+            path, batches, n_cells, seed, to_genes, enable_progress_bar, sampler_kwargs
         )
         where = pd.Series(position, index=path.index)
         cells.obs["position"] = where[cells.obs["population"].astype(str)].to_numpy()
@@ -191,7 +222,7 @@ class SamplingMixin(BaseModelClass):
 
     def _codes(self, populations, adata, batch) -> tuple[pd.DataFrame, list[np.ndarray] | None]:
         """Return embeddings, and for each the batch codes to choose from."""
-        numbers = isinstance(populations, np.ndarray) and populations.dtype.kind in "fiu"
+        numbers = isinstance(populations, np.ndarray) and populations.ndim == 2
         given = numbers or isinstance(populations, pd.DataFrame)
         if given:
             z = pd.DataFrame(populations)

@@ -67,15 +67,14 @@ class SetsMixin(BaseModelClass):
 
     def _sets(self, dataset: SetDataset, adata: AnnData | MuData) -> Sets:
         """Return the sets that the cells make under the model's prior."""
-        return self.set_prior.bind(self._obs(adata), _obsm(adata), dataset.index)
+        return self.set_prior.bind(self._obs(adata), self._obsm(adata), dataset.index)
 
-
-def _obsm(adata: AnnData | MuData) -> Mapping[str, object]:
-    """Return the representations of the cells; a MuData's modalities count where they have all."""
-    if isinstance(adata, AnnData):
-        return adata.obsm
-    modalities = [mod for mod in adata.mod.values() if mod.obs_names.equals(adata.obs_names)]
-    of_modalities = {key: x for mod in modalities for key, x in mod.obsm.items()}
-    # Beside representations a MuData keeps a mask under the name of each modality.
-    own = {key: x for key, x in adata.obsm.items() if key not in adata.mod}
-    return {**of_modalities, **own}
+    def _obsm(self, adata: AnnData | MuData) -> Mapping[str, object]:
+        """Return the cells' representations; a MuData's modalities count where they have all."""
+        if isinstance(adata, AnnData):
+            return adata.obsm
+        modalities = [m for m in self._modalities(adata) if m.obs_names.equals(adata.obs_names)]
+        of_modalities = {key: x for mod in modalities for key, x in mod.obsm.items()}
+        # Beside representations a MuData keeps a mask under the name of each modality.
+        own = {key: x for key, x in adata.obsm.items() if key not in adata.mod}
+        return {**of_modalities, **own}

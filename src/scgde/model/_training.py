@@ -66,10 +66,12 @@ class TrainingMixin(BaseModelClass):
         populations_per_batch, cells_per_population
             Size of a step.
         draw
-            ``"disjoint"``: the generator explains cells that the encoder did not see. ``"same"``:
-            both get the same cells, as published.
+            ``"disjoint"``: the generator explains cells that the encoder did not see, except of
+            populations of fewer than four cells, and of weighted sets of fewer than twenty
+            effective ones. ``"same"``: both get the same cells, as published.
         train_size
-            Share of the units that train; the rest gives the validation loss.
+            Share of the units that train; the rest gives the validation loss. Training that goes on
+            keeps the split of the first training, so that nothing held out has ever been seen.
         validation
             What is held out: whole ``"population"``, whole ``"donor"`` (the default where a donor
             key is set up) or a share of each population's ``"cell"`` (the default where there is
@@ -116,9 +118,9 @@ class TrainingMixin(BaseModelClass):
         if validation is None:
             is_one = (sets.index.sizes > 0).sum() < 2
             validation = "cell" if is_one else "population" if donors is None else "donor"
-        training, held_out = split_cells(
-            sets.index, train_size, by=validation, donors=donors, seed=seed
-        )
+        if self.steps_done_ == 0:
+            self.split_ = {"train_size": train_size, "by": validation, "seed": seed}
+        training, held_out = split_cells(sets.index, donors=donors, **self.split_)
         training_sets, held_out_sets = sets.restrict(training), sets.restrict(held_out)
         training_sets.require_trainable()
         n_held_out = held_out_sets.n_sets(cells_per_population)
@@ -141,8 +143,8 @@ class TrainingMixin(BaseModelClass):
                 cells_per_population=cells_per_population,
                 n_steps=n_steps,
                 draw=draw,
-                # Training that goes on must not draw the same sets again.
-                seed=seed + self.steps_done_,
+                # Training that goes on must not draw the same sets again; validation should.
+                seed=self.split_["seed"] if fixed else seed + self.steps_done_,
                 fixed=fixed,
             )
             return set_loader(dataset, sampler)
@@ -167,7 +169,9 @@ class TrainingMixin(BaseModelClass):
         self.steps_done_ += steps
         self.is_trained_ = steps > 0 or self.is_trained_
         self.train_indices, self.validation_indices = training, held_out
-        self.training_arguments_ = arguments
+        trained = np.unique(sets.index.codes[training])
+        self.trained_populations_ = [str(name) for name in sets.index.names[trained]]
+        self.training_runs_.append(arguments)
         if interrupted:
             logger.warning(
                 "Training was interrupted after %d of %d steps; the model keeps the weights it "
@@ -204,8 +208,8 @@ class TrainingMixin(BaseModelClass):
             mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(blocks))
         module.generator.initialize(mean, var, log_library)
         some = rng.choice(rows, min(len(rows), _N_CELLS_FOR_ENCODER), replace=False)[None]
-        x = dataset.cells(some)
-        module.encoder.initialize(dense(module.view(x, dataset.library(some, x)))[0])
+        x, _, library = self._to_device(dataset, some, torch.empty(0))
+        module.encoder.initialize(dense(module.view(x, library))[0])
 
     @staticmethod
     def _sizes(dataset: SetDataset, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -86,7 +86,7 @@ class GDEModule(nn.Module):
     def view(self, x: Cells, library: Tensor | None = None) -> Cells:
         """Return cells ``(B, m, d)`` as the encoder sees them."""
         if self.standardize is not None:
-            x = clip(self.standardize(x))
+            x = clip(self.standardize(x), self.standardize.middle)
         elif self.generator.uses_library:
             x = log_normalize(x, None if library is None else library * self.library_scale)
         else:

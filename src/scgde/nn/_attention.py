@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# A cell of weight zero gets this logit: it does not exist beside any cell of positive weight.
-_LOG_TINY = -80.0
+from .._errors import require_counts
+
+# Added to weights, so that the logarithm of zero has a value and a derivative: such a cell does not
+# exist beside any cell of positive weight.
+_TINY = 1e-18
 
 
 class MeasureAttention(nn.Module):
@@ -29,6 +32,7 @@ class MeasureAttention(nn.Module):
 
     def __init__(self, n_hidden: int, n_heads: int = 4):
         super().__init__()
+        require_counts(n_heads=n_heads)
         if n_hidden % n_heads:
             raise ValueError(
                 f"n_hidden={n_hidden} must be a multiple of n_heads={n_heads}: change n_hidden, or "
@@ -44,7 +48,7 @@ class MeasureAttention(nn.Module):
         q = self._heads(self.query(queries))
         k, v = (self._heads(part) for part in self.key_value(h).chunk(2, -1))
         scale = q.shape[-1] ** -0.5
-        log_w = w.log().clamp_min(_LOG_TINY).to(k.dtype)[:, None, :, None]
+        log_w = (w + _TINY).log().to(k.dtype)[:, None, :, None]
         q = torch.cat([q, torch.full_like(q[..., :1], 1 / scale)], -1)
         k = torch.cat([k, log_w.expand(-1, self.n_heads, -1, -1)], -1)
         # Fused kernels want the three equally wide, in a multiple of eight.

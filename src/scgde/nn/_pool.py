@@ -18,7 +18,12 @@ def weighted_median(h: Tensor, w: Tensor) -> Tensor:
     """
     values, order = h.sort(1)
     # In half precision the weights of a hundred cells would not add up to one.
-    below = w.to(torch.promote_types(h.dtype, torch.float32))[..., None].expand_as(h).gather(1, order).cumsum(1)
+    below = (
+        w.to(torch.promote_types(h.dtype, torch.float32))[..., None]
+        .expand_as(h)
+        .gather(1, order)
+        .cumsum(1)
+    )
     # Sums of equal weights reach one half only up to rounding.
     lower, upper = (
         (below < 0.5 + margin).sum(1, keepdim=True).clamp_max(h.shape[1] - 1)

@@ -60,14 +60,16 @@ def moments(blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[np.ndarray, n
 class Standardize(nn.Module):
     """Scale features to unit variance, and centre them where the cells are stored dense.
 
-    Sparse cells are scaled but not centred, so that they stay sparse. The moments are those of the
-    training cells; they are saved with the model.
+    Sparse cells are scaled but not centred, so that they stay sparse; ``middle`` then is where
+    their standardised features lie on average. The moments are those of the training cells; they
+    are saved with the model.
     """
 
     def __init__(self, n_features: int):
         super().__init__()
         self.register_buffer("loc", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
+        self.register_buffer("middle", torch.zeros(n_features))
 
     def fit(self, blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[Tensor, Tensor]:
         """Set the moments from blocks of cells, each ``(n, d)``.
@@ -92,7 +94,9 @@ class Standardize(nn.Module):
         self.scale.copy_(torch.from_numpy(scale))
         self.loc.copy_(torch.from_numpy(mean) if centre else torch.zeros_like(self.loc))
         rest = np.zeros_like(mean) if centre else mean
-        return tuple(torch.from_numpy(a).float() for a in (rest / scale, var / scale**2))
+        mean, var = (torch.from_numpy(a).float() for a in (rest / scale, var / scale**2))
+        self.middle.copy_(mean)
+        return mean, var
 
     def forward(self, x: Cells) -> Cells:
         """Standardise cells ``(B, m, d)``."""
@@ -107,8 +111,10 @@ class Standardize(nn.Module):
         return x * self.scale + self.loc
 
 
-def clip(x: Cells) -> Cells:
-    """Return standardised cells within ten standard deviations."""
+def clip(x: Cells, middle: Tensor) -> Cells:
+    """Return standardised cells within ten standard deviations of their mean ``middle (d,)``."""
+    low, high = middle - CLIP, middle + CLIP
     if isinstance(x, SparseCells):
-        return x.replace(x.values.clamp(-CLIP, CLIP))
-    return x.clamp(-CLIP, CLIP)
+        columns = x.columns.long()
+        return x.replace(x.values.clamp(low[columns], high[columns]))
+    return x.clamp(low, high)

@@ -11,8 +11,8 @@ from rich.progress import track
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
-from .._errors import require_choice, require_positive
-from ..data import PopulationIndex, as_dense, cells_of, log_normalized
+from .._errors import listed, require_choice, require_counts
+from ..data import as_dense, log_normalized
 from ..distances import (
     bures_wasserstein,
     gmm_wasserstein,
@@ -61,11 +61,11 @@ def wasserstein_geometry(
     model
         A trained model.
     populations
-        Names of populations; by default those that training held out, or all of other data.
+        Names of populations; by default those whose names were not among the trained ones.
     transport
         Distance between populations: ``"gaussian"`` (W2 of their first two moments), ``"exact"``,
         ``"mixture"`` (of fitted Gaussian mixtures), ``"sliced"`` or ``"sinkhorn"``, on the cells'
-        values, log-normalised where the model takes counts. Or known distances as a DataFrame,
+        values, their logarithms where the model takes counts. Or known distances as a DataFrame,
         populations x populations.
     n_paths
         Random pairs whose interpolation is compared with the geodesic.
@@ -86,13 +86,13 @@ def wasserstein_geometry(
 
     Returns
     -------
-    DataFrame of ``estimate``, ``low``, ``high`` (95 % bootstrap interval over populations or
-    paths), indexed by measure: ``spearman``, the rank correlation of latent L2 and transport
-    distance. With paths, exact W2 to the geodesic in units of the ends' W2: ``path_deviation`` of
-    decoded points between the ends; ``mixture_deviation`` of mixtures of the ends' own cells, what
-    no model at all would give; ``end_deviation`` of the decoded ends, the part that is not the
-    path's fault. Also written to ``.uns[key_added]``: ``scores``, that table, ``pairs`` and
-    ``params``.
+    DataFrame of ``estimate``, ``low``, ``high`` (95 % bootstrap interval over populations or, from
+    five on, paths), indexed by measure: ``spearman``, the rank correlation of latent L2 and
+    transport distance. With paths, exact W2 to the geodesic in units of the ends' W2:
+    ``path_deviation`` of decoded points between the ends; ``mixture_deviation`` of mixtures of the
+    ends' own cells, what no model at all would give; ``end_deviation`` of the decoded ends, the
+    part that is not the path's fault. Also written to ``.uns[key_added]``: ``scores``, that table,
+    ``pairs`` and ``params``.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def wasserstein_geometry(
         If a population is unknown, fewer than four are left, none was held out, or known distances
         do not cover them.
     """
-    require_positive(max_cells=max_cells, max_pairs=max_pairs, n_bootstrap=n_bootstrap)
+    require_counts(max_cells=max_cells, max_pairs=max_pairs, n_bootstrap=n_bootstrap)
     if n_steps < 3:
         raise ValueError(f"n_steps={n_steps!r} must be at least 3: ends and a point between.")
     names = _names(adata, model, populations)
@@ -132,8 +132,11 @@ def wasserstein_geometry(
             for a, b in track(ends, "Paths", disable=not enable_progress_bar)
         ]
         for name, values in pd.DataFrame(deviations).items():
-            draws = rng.choice(values.to_numpy(), (n_bootstrap, n_paths)).mean(1)
-            scores[name] = (values.mean(), *np.quantile(draws, [0.025, 0.975]))
+            interval = (np.nan, np.nan)  # of a handful of paths it would pretend to be narrow
+            if n_paths >= 5:
+                draws = rng.choice(values.to_numpy(), (n_bootstrap, n_paths)).mean(1)
+                interval = np.quantile(draws, [0.025, 0.975])
+            scores[name] = (values.mean(), *interval)
     table = pd.DataFrame.from_dict(scores, orient="index", columns=["estimate", "low", "high"])
     table.index.name = "measure"
     adata.uns[key_added] = {
@@ -151,6 +154,8 @@ def wasserstein_geometry(
             "transport": kind,
             "n_populations": len(names),
             "n_paths": n_paths,
+            "n_steps": n_steps,
+            "n_bootstrap": n_bootstrap,
             "max_cells": max_cells,
             "seed": seed,
             "interval": "95 %, bootstrap over populations or paths",
@@ -159,49 +164,47 @@ def wasserstein_geometry(
     return table
 
 
-def _names(adata: AnnData, model: GDE, populations: list[str] | None) -> list[str]:
+def _names(adata: AnnData, model: GDE, populations: str | list[str] | None) -> list[str]:
     if populations is None:
-        codes, names = model.get_population_codes(adata), model.get_population_table(adata).index
-        if adata is model.adata:
-            held_out = codes[model.validation_indices] if model.is_trained else []
-            training = codes[model.train_indices] if model.is_trained else []
-            left = np.setdiff1d(held_out, training)
-            if len(left) == 0:
-                raise ValueError(
-                    "Training held out no whole population, and on training populations the "
-                    "geometry would look better than it is. Train with train_size below 1, pass "
-                    "other data, or name populations."
-                )
-            names = names[left.astype(int)]
+        names = model.get_population_table(adata).index
+        names = names.difference(model.trained_populations_, sort=False)
+        if len(names) == 0:
+            raise ValueError(
+                "All populations of adata have the names of populations that were trained on, on "
+                "which the geometry would look better than it is. Train with train_size below 1, "
+                "pass other data, or, if these are others of the same names, name populations."
+            )
         populations = list(names)
-    populations = [str(p) for p in populations]
+    populations = [str(p) for p in ([populations] if np.ndim(populations) == 0 else populations)]
     if len(populations) < 4:
-        raise ValueError(f"populations has {len(populations)} names; a correlation needs four.")
+        raise ValueError(
+            f"populations has {len(populations)} names ({listed(populations)}); a correlation "
+            "needs four."
+        )
     return populations
 
 
 class _Cells:
-    """Some cells of each population, as ``(1, n, d)`` tensors, log-normalised if counts."""
+    """Some cells of each population, as ``(1, n, d)`` tensors, logarithms if counts."""
 
     def __init__(self, adata: AnnData, model: GDE, max_cells: int, rng: np.random.Generator):
-        setup = model.setup_arguments
-        self.names = model.get_population_table(adata).index
-        self.index = PopulationIndex(model.get_population_codes(adata), self.names)
-        self.source = cells_of(adata, setup["layer"], setup["use_rep"])
-        self.is_counts = model.module.generator.space == "counts"
+        self.dataset = model._dataset(model._validate_anndata(adata))
+        self.generator = model.module.generator
         self.max_cells, self.rng, self._kept = max_cells, rng, {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
         if name not in self._kept:
-            rows = self.index.cells(self.names.get_loc(name))
+            index = self.dataset.index
+            rows = index.cells(index.names.get_loc(name))
             if len(rows) > self.max_cells:
                 rows = self.rng.choice(rows, self.max_cells, replace=False)
-            self._kept[name] = self.values(self.source[rows])
+            self._kept[name] = self.values(self.dataset.source[rows])
         return self._kept[name]
 
     def values(self, x) -> torch.Tensor:
-        x = as_dense(log_normalized(x) if self.is_counts else x)
-        return torch.from_numpy(x).double()[None]
+        if self.generator.space == "counts":
+            x = log_normalized(x) if self.generator.uses_library else np.log1p(x)
+        return torch.from_numpy(as_dense(x))[None]
 
 
 def _correlation(
@@ -228,13 +231,15 @@ def _correlation(
 def _deviations(
     model: GDE, adata: AnnData, cells: _Cells, start: str, end: str, n_steps: int, seed: int
 ) -> dict[str, float]:
-    x, y = cells[start], cells[end]
+    x, y = cells[start].double(), cells[end].double()
     n, m = x.shape[1], y.shape[1]
-    plan = ot.emd([], [], ot.dist(x[0].numpy(), y[0].numpy()))
+    length = wasserstein(x, y).item()
+    if length == 0:
+        raise ValueError(f"Populations {start!r} and {end!r} have the same cells: no path.")
+    plan = ot.emd([], [], ot.dist(x[0].numpy(), y[0].numpy()), numItermax=10_000_000)
     rows, columns = plan.nonzero()
     weight = torch.from_numpy(plan[rows, columns])[None]
     weight = weight / weight.sum()
-    length = wasserstein(x, y).item()
     path = model.interpolate(
         start, end, n_steps, n_cells=max(n, m), adata=adata, seed=seed, enable_progress_bar=False
     )
@@ -248,7 +253,7 @@ def _deviations(
     for t in np.unique(position):
         # McCann's displacement interpolation: mass moves along straight lines of the plan.
         geodesic = (1 - t) * x[:, rows] + t * y[:, columns]
-        decoded = cells.values(path.X[position == t])
+        decoded = cells.values(path.X[position == t]).double()
         off = wasserstein(decoded, geodesic, wy=weight).item() / length
         if t in (0.0, 1.0):
             found["end_deviation"].append(off)
