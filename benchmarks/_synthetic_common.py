@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scgde
 import torch
 from anndata import AnnData
+
+import scgde
 from scgde import datasets, distances
 
 # Seed of populations to score; training populations have the seeds from 0.

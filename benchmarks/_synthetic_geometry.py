@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
-import scgde
 import torch
+
+import scgde
 from scgde import datasets, distances
 from scgde.encoders import ENCODERS, PooledEncoder
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+
 from scgde import datasets, distances
 from scgde.encoders import ENCODERS
 from scgde.generators import GENERATORS

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from anndata import AnnData
+
 from scgde import distances
 
 from . import naive_gde

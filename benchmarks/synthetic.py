@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import pandas as pd
 import torch
+
 from scgde.generators import GENERATORS
 
 from . import _synthetic_figures
