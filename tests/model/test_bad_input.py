@@ -192,3 +192,19 @@ def test_untrained_model_warns(patients):
     GDE.setup_anndata(patients, population_key="donor")
     with pytest.warns(UserWarning, match="not been trained|untrained"):
         GDE(patients, n_latent=4, n_hidden=8).get_population_embedding()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "option", "meant"),
+    [
+        ("generator", "cvae", "n_layer", "n_layers"),
+        ("generator", "energy", "n_layer", "n_layers"),
+        ("generator", "wormhole", "n_partner", "n_partners"),
+        ("encoder", "wormhole", "n_head", "n_heads"),
+        ("encoder", "kernel_mean", "bandwith", "bandwidth"),
+    ],
+)
+def test_unknown_options_of_encoders_and_generators(patients, kind, name, option, meant):
+    scgde.model.GDE.setup_anndata(patients, population_key="donor")
+    with pytest.raises(ValueError, match=rf"{kind}_kwargs='{option}'.*'{meant}'"):
+        scgde.model.GDE(patients, **{kind: name, f"{kind}_kwargs": {option: 2}})

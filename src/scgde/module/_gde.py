@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -7,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .._errors import unknown
 from ..data import Cells, dense
 from ..encoders import ENCODERS
 from ..generators import GENERATORS
 from ..nn import Standardize, clip, log1p, log_normalize
+
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class GDELoss(NamedTuple):
@@ -18,6 +22,18 @@ class GDELoss(NamedTuple):
 
     loss: Tensor
     terms: dict[str, Tensor]
+
+
+def _check(argument: str, cls: type[nn.Module], options: dict | None) -> None:
+    """Raise a ``ValueError`` for an option that the class does not take."""
+    # A subclass may pass options on to the class above it.
+    above = [c for c in cls.__mro__ if "__init__" in vars(c) and issubclass(c, nn.Module)]
+    taken = {name: p for c in above for name, p in inspect.signature(c.__init__).parameters.items()}
+    fixed = ("self", "n_input", "n_output", "n_latent", "n_hidden", "n_batch")
+    own = [n for n, p in taken.items() if n not in fixed and p.kind not in _VARIABLE]
+    for name in options or {}:
+        if name not in own:
+            raise ValueError(unknown(argument, name, own, f"the options of {cls.__name__}"))
 
 
 class GDEModule(nn.Module):
@@ -56,6 +72,8 @@ class GDEModule(nn.Module):
         n_classes: Iterable[int] = (),
     ):
         super().__init__()
+        _check("encoder_kwargs", ENCODERS.get(encoder), encoder_kwargs)
+        _check("generator_kwargs", GENERATORS.get(generator), generator_kwargs)
         self.encoder = ENCODERS.get(encoder)(n_features, n_latent, n_hidden, **encoder_kwargs or {})
         self.generator = GENERATORS.get(generator)(
             n_features, n_latent, n_hidden, n_batch=n_batch, **generator_kwargs or {}

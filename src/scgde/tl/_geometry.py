@@ -179,7 +179,8 @@ def _names(adata: AnnData, model: GDE, populations: str | list[str] | None) -> l
     if len(populations) < 4:
         raise ValueError(
             f"populations has {len(populations)} names ({listed(populations)}); a correlation "
-            "needs four."
+            "needs four. By default these are populations held out: train with a lower train_size, "
+            "or name them."
         )
     return populations
 
