@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -28,10 +28,14 @@ class Encoder(nn.Module):
     streams
         Whether the embedding can be computed from pooled sums, in ``n_updates + 1`` passes over
         chunks of cells (see :class:`PooledEncoder`).
+    differentiable
+        Whether the embedding has a derivative by the weights that says something of its sampling
+        error; medians are flat between cells, so theirs is zero.
     """
 
     accepts_sparse: ClassVar[bool] = False
     streams: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
 
     def initialize(self, x: Tensor) -> None:
         """Fit what is not learned by gradient to training cells ``x (n, d)``; by default nothing.
@@ -88,16 +92,34 @@ class PooledEncoder(Encoder):
         -------
         ``(B, n_latent)``, equal to ``forward`` on the whole up to rounding.
         """
+        return self.readout(self.stream_pools(chunks)[-1])
+
+    def stream_pools(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> list[Tensor]:
+        """Return the pooled vector ``(B, h)`` of every layer; ``chunks`` as in :meth:`stream`."""
         pools: list[Tensor] = []
         for _ in range(self.n_updates + 1):
             total: Tensor | float = 0.0
             for x, w in chunks():
-                h, extra = self.embed(x)
-                for block, pooled in enumerate(pools):
-                    h = self.update(block, h, pooled, extra)
-                total = total + weighted_mean(h, w)
+                total = total + weighted_mean(self.states(x, pools)[-1], w)
             pools.append(total)
-        return self.readout(pools[-1])
+        return pools
+
+    def states(self, x: Cells, pools: Sequence[Tensor]) -> list[Tensor]:
+        """Return the hidden states ``(B, m, h)`` of cells in every layer that can be had.
+
+        Parameters
+        ----------
+        x
+            Cells ``(B, m, n_input)``.
+        pools
+            Pooled vectors ``(B, h)`` of the first layers; the states of one layer more are
+            returned, at most ``n_updates + 1``.
+        """
+        h, extra = self.embed(x)
+        states = [h]
+        for block, pooled in enumerate(pools[: self.n_updates]):
+            states.append(self.update(block, states[-1], pooled, extra))
+        return states
 
 
 ENCODERS: Registry[Encoder] = Registry("encoder")

@@ -21,4 +21,5 @@ class MedianGNNEncoder(GNNEncoder):
     """
 
     streams = False
+    differentiable = False
     pool = staticmethod(weighted_median)
