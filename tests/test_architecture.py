@@ -18,6 +18,7 @@ LAYERS = [
     "data",
     "nn",
     "distances",
+    "stats",
     "encoders",
     "generators",
     "module",

@@ -18,6 +18,7 @@ _SUBMODULES = (
     "module",
     "nn",
     "pl",
+    "stats",
     "tl",
     "train",
 )

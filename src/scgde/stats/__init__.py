@@ -1,0 +1,3 @@
+"""Statistics of noisy embeddings: arrays in, numbers out."""
+
+__all__: list[str] = []
