@@ -1,6 +1,7 @@
 """Set encoders: one file each, registered by name in ``ENCODERS``."""
 
 from ._base import ENCODERS, Encoder, PooledEncoder
+from ._influence import Tape, influence, linear_map, pooled_influence
 from .gnn import GNNEncoder
 from .induced_attention import InducedAttentionEncoder
 from .kernel_mean import KernelMeanEncoder
@@ -25,5 +26,9 @@ __all__ = [
     "ResNetGNNEncoder",
     "ResNetTransformerEncoder",
     "SelfAttentionEncoder",
+    "Tape",
     "WormholeEncoder",
+    "influence",
+    "linear_map",
+    "pooled_influence",
 ]

@@ -74,10 +74,16 @@ class PooledEncoder(Encoder):
 
     def forward(self, x: Cells, w: Tensor) -> Tensor:
         """Embed sets of cells."""
+        return self.readout(self.layers(x, w)[1][-1])
+
+    def layers(self, x: Cells, w: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return hidden states ``(B, m, h)`` and pooled vectors ``(B, h)`` of every layer."""
         h, extra = self.embed(x)
+        states, pools = [h], [self.pool(h, w)]
         for block in range(self.n_updates):
-            h = self.update(block, h, self.pool(h, w), extra)
-        return self.readout(self.pool(h, w))
+            states.append(self.update(block, states[-1], pools[-1], extra))
+            pools.append(self.pool(states[-1], w))
+        return states, pools
 
     def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> Tensor:
         """Embed sets too large for memory, at constant memory.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ..data import Cells
 from ..nn import weighted_mean
 from ._base import Encoder, PooledEncoder
-
-Jacobians = list[list[Tensor]]
 
 
 def influence(encoder: Encoder, x: Cells, w: Tensor) -> Tensor:
@@ -46,77 +44,107 @@ def influence(encoder: Encoder, x: Cells, w: Tensor) -> Tensor:
     return by_weight - weighted_mean(by_weight, w.detach())[:, None]
 
 
-def linear_map(readout: nn.Module, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return matrix ``(n_latent, width)`` and intercept of a linear read-out."""
-    offset = readout(like.new_zeros(width))
-    return (readout(torch.eye(width, dtype=like.dtype, device=like.device)) - offset).t(), offset
+def linear_map(readout: nn.Module, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    """Return matrix ``(n_latent, h)`` and intercept of a read-out of pooled vectors ``(B, h)``."""
+    offset = readout(torch.zeros_like(pooled[0]))
+    axes = torch.eye(pooled.shape[-1], dtype=pooled.dtype, device=pooled.device)
+    return (readout(axes) - offset).t(), offset
 
 
-def pooled_jacobians(
-    encoder: PooledEncoder, x: Cells, w: Tensor, pools: Sequence[Tensor]
-) -> Jacobians:
-    r"""Return how pooled vectors move the hidden states after them, on average over cells.
+class Tape:
+    r"""Cells' updates, recorded so that they can be differentiated by the pooled vectors.
 
-    .. math:: J_{kl} = \sum_j w_j \frac{\partial h^k_j}{\partial p_l}, \quad l < k,
-
-    the pooled vectors of the other layers held fixed.
+    The hidden states of layer k are a function of the cell and of the pooled vectors
+    :math:`p_0, \dots, p_{k-1}`; so is their mean over the cells recorded, which stand for all.
 
     Parameters
     ----------
     encoder
         A pooled encoder.
-    x, w
-        Cells ``(B, m, n_input)``, or a sample of them, and weights ``(B, m)`` that sum to one.
+    chunks
+        Pieces ``(x: (B, c, n_input), w: (B, c))`` of the cells, or of a sample of them, whose
+        weights sum to one over all pieces. Time is best with some 64 cells a piece.
     pools
         Pooled vector ``(B, h)`` of every layer.
-
-    Returns
-    -------
-    For each layer k after the first, in a list, ``(B, h_k, h_l)`` for every l < k.
     """
-    leaves = [p.detach().clone().requires_grad_() for p in pools[: encoder.n_updates]]
-    jacobians: Jacobians = []
-    with torch.no_grad():
-        h, extra = encoder.embed(x)
-    with torch.enable_grad():
-        for block, leaf in enumerate(leaves):
-            h = encoder.update(block, h, leaf, extra)
-            pooled = weighted_mean(h, w)
-            axes = torch.eye(pooled.shape[-1], dtype=pooled.dtype, device=pooled.device)
-            rows = torch.autograd.grad(
-                pooled,
-                leaves[: block + 1],
-                axes[:, None].expand(-1, len(pooled), -1),
-                retain_graph=block + 1 < len(leaves),
+
+    def __init__(
+        self,
+        encoder: PooledEncoder,
+        chunks: Iterable[tuple[Cells, Tensor]],
+        pools: Sequence[Tensor],
+    ):
+        self.widths = [p.shape[-1] for p in pools]
+        self.leaves = [p.detach().clone().requires_grad_() for p in pools[:-1]]
+        self.n_sets = len(pools[-1])
+        self.parts: list[list[Tensor]] = []
+        for x, w in chunks if self.leaves else ():
+            with torch.no_grad():
+                h, extra = encoder.embed(x)
+            means = []
+            with torch.enable_grad():
+                for block, leaf in enumerate(self.leaves):
+                    h = encoder.update(block, h, leaf, extra)
+                    means.append(weighted_mean(h, w))
+            self.parts.append(means)
+
+    def pull(self, layer: int, cotangents: dict[int, Tensor]) -> Tensor:
+        """Return the derivative of linear functions of later pooled vectors by an earlier one.
+
+        Parameters
+        ----------
+        layer
+            The pooled vector by which to differentiate, the others held fixed.
+        cotangents
+            For each later layer that counts, the linear functions ``(B, n, h)``.
+
+        Returns
+        -------
+        ``(B, n, h)``.
+        """
+        rows = [c.transpose(0, 1) for c in cotangents.values()]
+        total = torch.zeros(*rows[0].shape[:2], self.widths[layer], device=rows[0].device)
+        for means in self.parts:
+            (gradient,) = torch.autograd.grad(
+                [means[k - 1] for k in cotangents],
+                self.leaves[layer],
+                rows,
+                retain_graph=True,
                 is_grads_batched=True,
+                allow_unused=True,
             )
-            jacobians.append([g.transpose(0, 1) for g in rows])
-    return jacobians
+            total = total if gradient is None else total + gradient
+        return total.transpose(0, 1)
 
+    def sensitivities(self, readout: Tensor) -> list[Tensor]:
+        r"""Return the total derivative of the embedding by every layer's pooled vector.
 
-def sensitivities(readout: Tensor, jacobians: Jacobians) -> list[Tensor]:
-    r"""Return the total derivative of the embedding by every layer's pooled vector.
+        .. math:: A_K = R, \quad A_l = \sum_{k > l} A_k J_{kl}, \quad
+            J_{kl} = \sum_j w_j \frac{\partial h^k_j}{\partial p_l}
 
-    .. math:: A_K = R, \quad A_l = \sum_{k > l} A_k J_{kl}
+        Parameters
+        ----------
+        readout
+            ``R (n_latent, h)``.
 
-    Parameters
-    ----------
-    readout
-        ``R (n_latent, h)``.
-    jacobians
-        As from :func:`pooled_jacobians`.
+        Returns
+        -------
+        ``(B, n_latent, h)`` for every layer.
+        """
+        last = len(self.leaves)
+        found = {last: readout.expand(self.n_sets, -1, -1)}
+        for layer in reversed(range(last)):
+            found[layer] = self.pull(layer, dict(found))
+        return [found[layer] for layer in range(last + 1)]
 
-    Returns
-    -------
-    ``(B, n_latent, h)`` for every layer.
-    """
-    n_layers = len(jacobians) + 1
-    found: list[Tensor] = [readout[None]]
-    for layer in reversed(range(n_layers - 1)):
-        # found holds the layers after this one, in order.
-        after = zip(found, (of[layer] for of in jacobians[layer:]), strict=True)
-        found.insert(0, sum(a @ j for a, j in after))
-    return found
+    def jacobians(self) -> dict[tuple[int, int], Tensor]:
+        """Return the mean Jacobians ``J_kl (B, h_k, h_l)`` themselves, by ``(k, l)``, l < k."""
+        found = {}
+        for later in range(1, len(self.widths)):
+            axes = torch.eye(self.widths[later], device=self.leaves[0].device)
+            for layer in range(later):
+                found[later, layer] = self.pull(layer, {later: axes.expand(self.n_sets, -1, -1)})
+        return found
 
 
 def pooled_influence(
@@ -133,7 +161,7 @@ def pooled_influence(
     pools
         Pooled vectors ``(B, h)``, of the whole population.
     sensitivity
-        As from :func:`sensitivities`.
+        As from :meth:`Tape.sensitivities`.
 
     Returns
     -------

@@ -26,6 +26,7 @@ from ..data import (
 from ..generators import GENERATORS
 from ..module import GDEModule
 from ..nn import seeded
+from ._influence import InfluenceMixin
 from ._populations import PopulationMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
@@ -34,7 +35,15 @@ from ._setup import SetupMixin
 from ._training import TrainingMixin
 
 
-class GDE(SetupMixin, TrainingMixin, PopulationMixin, SetsMixin, SamplingMixin, SavingMixin):
+class GDE(
+    SetupMixin,
+    TrainingMixin,
+    PopulationMixin,
+    InfluenceMixin,
+    SetsMixin,
+    SamplingMixin,
+    SavingMixin,
+):
     """Generative distribution embedding of populations of cells (arXiv 2505.18150).
 
     A set encoder maps the cells of a population to one vector; a conditional generator resamples

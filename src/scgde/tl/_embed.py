@@ -8,7 +8,13 @@ from ..model import GDE
 
 
 def embed_populations(
-    adata: AnnData | MuData, model: GDE, key_added: str = "gde", copy: bool = False
+    adata: AnnData | MuData,
+    model: GDE,
+    key_added: str = "gde",
+    copy: bool = False,
+    *,
+    covariance: bool | None = None,
+    enable_progress_bar: bool = True,
 ) -> AnnData | MuData | None:
     """Embed the populations of an AnnData and keep the result in it.
 
@@ -22,13 +28,21 @@ def embed_populations(
         Where to write.
     copy
         Write to a copy and return it.
+    covariance
+        Write the sampling covariance of each embedding too, for tests and error bars. By default
+        where the encoder pools, which makes it cheap; for others it takes a backward pass over all
+        cells for each coordinate.
+    enable_progress_bar
+        Show progress where it takes a while.
 
     Returns
     -------
     None, or the copy. Written are:
 
     ``.uns[key_added]``
-        ``embedding``, DataFrame of populations x ``n_latent``; ``n_cells``, array, cells of each
+        ``embedding``, DataFrame of populations x ``n_latent``; ``covariance``, array of populations
+        x ``n_latent`` x ``n_latent``, if wanted
+        (:meth:`~scgde.model.GDE.get_population_embedding`); ``n_cells``, array, cells of each
         population; ``params``, how the model was set up.
     ``.obsm["X_" + key_added]``
         For each cell its population's vector; NaN for cells in no population.
@@ -45,7 +59,12 @@ def embed_populations(
     ((15, 8), (5494, 8))
     """
     adata = adata.copy() if copy else adata
-    embedding = model.get_population_embedding(adata)
+    if covariance is None:
+        covariance = model.module.encoder.streams
+    result = model.get_population_embedding(
+        adata, return_covariance=covariance, enable_progress_bar=enable_progress_bar
+    )
+    embedding, of_covariance = result if covariance else (result, None)
     codes = model.get_population_codes(adata)
     per_cell = np.full((adata.n_obs, embedding.shape[1]), np.nan, dtype=np.float32)
     per_cell[codes >= 0] = embedding.to_numpy()[codes[codes >= 0]]
@@ -55,4 +74,6 @@ def embed_populations(
         "n_cells": np.bincount(codes[codes >= 0], minlength=len(embedding)),
         "params": model.get_parameters(),
     }
+    if covariance:
+        adata.uns[key_added]["covariance"] = of_covariance
     return adata if copy else None

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from mudata import MuData
+from torch import Tensor
+
+from .._errors import require_counts
+from .._scvi import BaseModelClass
+from ..data import SetDataset, whole_populations
+from ..encoders import Tape, influence, linear_map, pooled_influence
+from ._progress import tracked
+
+_TAPED_CELLS = 64  # of one piece of the tape: its derivatives then stay in the processor's cache
+_N_BOOTSTRAP = 200
+
+
+class InfluenceMixin(BaseModelClass):
+    """What each cell does to its population's embedding, and the sampling covariance from it."""
+
+    def get_cell_influence(
+        self,
+        adata: AnnData | MuData | None = None,
+        populations: str | list[str] | None = None,
+        direction: np.ndarray | pd.Series | None = None,
+        *,
+        max_cells: int = 8192,
+        n_jacobian_cells: int | None = 256,
+        enable_progress_bar: bool = True,
+    ) -> pd.DataFrame | pd.Series:
+        r"""Return how far, and where to, each cell pulls its population's embedding.
+
+        The empirical influence function (Hampel 1974):
+
+        .. math:: \psi_i = \frac{d}{d\epsilon}\, z\big((1 - \epsilon) w + \epsilon \delta_i\big)
+            \Big|_{\epsilon = 0}
+
+        Adding one more cell like i to a population of n moves the embedding by about
+        :math:`\psi_i / n`. Within a population the influences have mean zero, and their covariance
+        over n is the embedding's sampling covariance.
+
+        Parameters
+        ----------
+        adata, populations, max_cells
+            As in :meth:`get_population_embedding`.
+        direction
+            ``(n_latent,)``: return the influence along this direction, in units of its length;
+            for instance the difference of two embeddings.
+        n_jacobian_cells
+            As in :meth:`get_population_embedding`.
+        enable_progress_bar
+            Show progress over populations.
+
+        Returns
+        -------
+        DataFrame, cells x ``n_latent``, in embedding units; with a direction a Series over cells.
+        NaN for cells in no population, or in one not asked for.
+
+        Raises
+        ------
+        ValueError
+            If ``direction`` has another length or is not finite, or the encoder's embedding has no
+            derivative by the weights (``"median_gnn"``).
+        """
+        self._check_if_trained(warn=True)
+        if not self.module.encoder.differentiable:
+            raise ValueError(
+                f"encoder={self._encoder_name!r} pools by medians, on which single cells have no "
+                "derivative. Train with another encoder, such as 'resnet_gnn', for influences; "
+                "get_population_embedding(return_covariance=True) bootstraps the cells instead."
+            )
+        along = None if direction is None else self._direction(direction)
+        adata = self._validate_anndata(adata)
+        dataset = self._dataset(adata)
+        wanted = np.unique(self._find(populations, dataset.index.names))
+        found = np.full(
+            (adata.n_obs, *([self.n_latent_] if along is None else [])), np.nan, dtype=np.float32
+        )
+        batches = whole_populations(dataset.index, wanted, max_cells)
+        for _, rows, weight in tracked(
+            list(batches), "Influence", dataset.index.sizes[wanted], enable_progress_bar
+        ):
+            _, pieces = self._influence(dataset, rows, weight, max_cells, n_jacobian_cells)
+            for columns, psi in pieces:
+                psi = psi if along is None else psi @ along.to(psi)
+                real = weight[:, columns].numpy() > 0  # padding repeats cells
+                found[rows[:, columns][real]] = psi.cpu().numpy()[real]
+        if along is None:
+            return self._table(found, adata.obs_names)
+        return pd.Series(found, index=adata.obs_names, name="influence")
+
+    def _direction(self, direction: np.ndarray | pd.Series) -> Tensor:
+        values = np.asarray(direction, dtype=np.float64)
+        if values.shape != (self.n_latent_,):
+            raise ValueError(
+                f"direction has shape {values.shape}, but embeddings have n_latent="
+                f"{self.n_latent_} coordinates; give one number for each, such as "
+                "embedding.loc['b'] - embedding.loc['a']."
+            )
+        if not np.isfinite(values).all():
+            raise ValueError("direction has values that are NaN or infinite; leave them out.")
+        return torch.from_numpy(values)
+
+    def _covariance(
+        self,
+        dataset: SetDataset,
+        rows: np.ndarray,
+        weight: Tensor,
+        max_cells: int,
+        n_jacobian_cells: int | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return embeddings ``(B, L)`` of sets and their sampling covariances ``(B, L, L)``."""
+        if not self.module.encoder.differentiable:
+            return self._bootstrap(dataset, rows, weight)
+        z, pieces = self._influence(dataset, rows, weight, max_cells, n_jacobian_cells)
+        total = torch.zeros(len(rows), self.n_latent_, self.n_latent_, device=z.device)
+        for columns, psi in pieces:
+            pull = psi * weight[:, columns, None].to(psi)
+            total += pull.transpose(1, 2) @ pull
+        # The n / (n - 1) of a variance; of unequal weights, Kish's effective number takes n's
+        # place. Of a single cell no spread can be known.
+        spare = 1 - weight.double().square().sum(1)
+        scale = torch.where(spare > 1e-9, 1 / spare.clamp_min(1e-9), torch.nan)
+        return z.float().cpu().numpy(), (total.cpu() * scale[:, None, None].float()).numpy()
+
+    @torch.no_grad()
+    def _influence(
+        self,
+        dataset: SetDataset,
+        rows: np.ndarray,
+        weight: Tensor,
+        max_cells: int,
+        n_jacobian_cells: int | None,
+    ) -> tuple[Tensor, Iterator[tuple[slice, Tensor]]]:
+        """Return embeddings ``(B, L)``, and cells' influence ``(B, c, L)`` by pieces of columns."""
+        encoder = self.module.encoder
+        whole = slice(None)
+        if not encoder.streams:
+            ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
+            return encoder(x, w), iter([(whole, influence(encoder, x, w))])
+        states: list[Tensor] = []
+        if rows.shape[1] <= max_cells:
+            ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
+            states, pools = encoder.layers(x, w)
+        else:
+            pools = encoder.stream_pools(lambda: self._viewed(dataset, rows, weight))
+        sample = self._sample_cells(rows, weight, n_jacobian_cells)
+        size = max(1, _TAPED_CELLS // len(rows))
+        tape = Tape(encoder, self._viewed(dataset, *sample, size), pools)
+        readout, _ = linear_map(encoder.readout, pools[-1])
+        sensitivity = tape.sensitivities(readout)
+
+        def pieces() -> Iterator[tuple[slice, Tensor]]:
+            if states:
+                yield whole, pooled_influence(states, pools, sensitivity)
+                return
+            start = 0
+            for x, w in self._viewed(dataset, rows, weight):
+                piece = slice(start, start + w.shape[1])
+                with torch.no_grad():
+                    yield piece, pooled_influence(encoder.states(x, pools), pools, sensitivity)
+                start = piece.stop
+
+        return encoder.readout(pools[-1]), pieces()
+
+    def _sample_cells(
+        self, rows: np.ndarray, weight: Tensor, n_cells: int | None
+    ) -> tuple[np.ndarray, Tensor]:
+        """Return at most ``n_cells`` cells of each set, drawn at random, and their weights."""
+        if n_cells is not None:
+            require_counts(n_jacobian_cells=n_cells)
+        if n_cells is None or rows.shape[1] <= n_cells:
+            return rows, weight
+        # Keys in random order, those of padding last.
+        key = torch.rand(rows.shape, generator=torch.Generator().manual_seed(self.seed_))
+        chosen = torch.where(weight > 0, key, 2.0).topk(n_cells, largest=False).indices
+        own = weight.gather(1, chosen)
+        return np.take_along_axis(rows, chosen.numpy(), 1), own / own.sum(1, keepdim=True)
+
+    @torch.no_grad()
+    def _bootstrap(
+        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return embeddings, and their covariances over redrawn cells, as weights."""
+        encoder = self.module.encoder
+        ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
+        generator = torch.Generator().manual_seed(self.seed_)
+        draws = []
+        for _ in range(_N_BOOTSTRAP):
+            redrawn = torch.zeros_like(weight)
+            for own, to in zip(weight, redrawn, strict=True):
+                n = int((own > 0).sum())
+                drawn = torch.multinomial(own, n, replacement=True, generator=generator)
+                to += torch.bincount(drawn, minlength=len(own)) / n
+            draws.append(encoder(x, redrawn.to(w)))
+        draws = torch.stack(draws)
+        centred = draws - draws.mean(0)
+        covariance = torch.einsum("kbi,kbj->bij", centred, centred) / (len(draws) - 1)
+        return encoder(x, w).float().cpu().numpy(), covariance.float().cpu().numpy()
+
+    def _viewed(
+        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int | None = None
+    ) -> Iterator:
+        """Iterate over pieces of sets, as the encoder sees them, with their weights."""
+        for x, w, library in self._pieces(dataset, rows, weight, size):
+            yield self.module.view(x, library), w
+
+    @property
+    def _encoder_name(self) -> str:
+        return self.init_params_["non_kwargs"]["encoder"]
