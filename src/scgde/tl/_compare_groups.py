@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .._errors import listed, require
+from ..data._groups import text_categories
+from ..stats import contrast_distances, contrast_test, fit_groups
+from ._classify import _Study
+from ._compare_common import Comparison, Units, leading_axes, unit_length
+
+_DONORS_PER_DIMENSION = 3
+_LEVEL = 0.05
+
+
+def compare_groups(
+    study: _Study,
+    n_cells: np.ndarray,
+    groupby: str,
+    reference: str | None,
+    block_key: str | None,
+    donor_key: str | None,
+    n_dims: int,
+    n_permutations: int,
+    correction: str,
+    n_bootstrap: int,
+    seed: int,
+) -> Comparison:
+    """Compare groups of donors by permutation."""
+    units = _group_units(study, groupby, block_key, donor_key)
+    contrasts = _contrasts(units, reference)
+    _require_contrasts(units, contrasts, groupby, block_key)
+    member = units.of_population >= 0
+    weight = np.zeros((len(units.groups), len(member)))
+    weight[units.of_population[member], np.flatnonzero(member)] = n_cells[member]
+    z = weight @ study.embedding.to_numpy(dtype=float) / weight.sum(1, keepdims=True)
+    in_block = (units.blocks == np.arange(units.blocks.max() + 1)[:, None]).astype(float)
+    z = z - (in_block @ z / in_block.sum(1, keepdims=True))[units.blocks]
+    free = len(z) - units.blocks.max() - len(units.levels)
+    axes = leading_axes(z, min(n_dims, z.shape[1], free, max(1, len(z) // _DONORS_PER_DIMENSION)))
+    if axes.shape[1] == 0:
+        raise ValueError("The embeddings of all donors are equal: there is nothing to compare.")
+    x = z @ axes
+    test = contrast_test(x, units.groups, contrasts, units.blocks, n_permutations, seed)
+    adjusted = (
+        test.p_max_t if correction == "max-t" else stats.false_discovery_control(test.p_value)
+    )
+    distances = contrast_distances(
+        x, units.groups, contrasts, units.blocks, units.donors, n_bootstrap, seed=seed
+    )
+    fit = fit_groups(x, units.groups, units.blocks)
+    d = fit.effects[contrasts[:, 1]] - fit.effects[contrasts[:, 0]]
+    directions = unit_length(np.linalg.solve(fit.shrunk_covariance(), d.T).T @ axes.T)
+    sizes = np.bincount(units.groups)
+    names = units.levels[contrasts]
+    tests = pd.DataFrame(
+        {
+            "a": names[:, 0],
+            "b": names[:, 1],
+            "unit": "donors",
+            "statistic": test.statistic,
+            "n_dims": axes.shape[1],
+            "n_a": sizes[contrasts[:, 0]],
+            "n_b": sizes[contrasts[:, 1]],
+            "p_value": test.p_value,
+            "p_adjusted": adjusted,
+            "smallest_p_value": test.smallest_p_value,
+            "distance": distances[:, 0],
+            "low": distances[:, 1],
+            "high": distances[:, 2],
+        },
+        index=[f"{b} vs {a}" for a, b in names],
+    )
+    for contrast, smallest in tests["smallest_p_value"].items():
+        if smallest > _LEVEL:
+            warnings.warn(
+                f"{contrast}: so few donors can be arranged in so few ways that p cannot fall "
+                f"below {smallest:.2g}. More donors per group (and block) are needed, or more "
+                "permutations where n_permutations is small.",
+                UserWarning,
+                stacklevel=3,
+            )
+    scores = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "contrast": contrast,
+                    "unit": units.names,
+                    "group": units.levels[units.groups],
+                    "score": z @ direction,
+                    "standard_error": np.nan,
+                }
+            )
+            for contrast, direction in zip(tests.index, directions, strict=True)
+        ]
+    )
+    return Comparison(units, contrasts, tests, directions, scores)
+
+
+def _group_units(
+    study: _Study, groupby: str, block_key: str | None, donor_key: str | None
+) -> Units:
+    """Return donors by group, with their blocks."""
+    known = "the columns constant within populations"
+    require("groupby", groupby, study.table.columns, known)
+    column = text_categories(study.table[groupby])
+    levels = np.asarray(column.categories, dtype=object)
+    if len(levels) < 2:
+        raise ValueError(f"groupby={groupby!r} has one value, {listed(levels)}; it needs two.")
+    group = np.asarray(column.codes, dtype=int)
+    if (study.donors[group >= 0] < 0).any():
+        raise ValueError(
+            f"donor_key={donor_key!r} is missing for some populations that have a {groupby!r}. "
+            "Fill it in, or set their group to missing to leave them out."
+        )
+    block = np.zeros(len(group), dtype=int)
+    if block_key is not None:
+        require("block_key", block_key, study.table.columns, known)
+        block = pd.factorize(study.table[block_key])[0]
+        if (block[group >= 0] < 0).any():
+            raise ValueError(
+                f"block_key={block_key!r} is missing for some populations that have a "
+                f"{groupby!r}. Fill it in, or set their group to missing to leave them out."
+            )
+    member = group >= 0
+    pairs, unit = np.unique(
+        np.stack([study.donors[member], group[member]]), axis=1, return_inverse=True
+    )
+    of_population = np.full(len(group), -1)
+    of_population[member] = unit
+    donors, groups = np.unique(pairs[0], return_inverse=True)[1], pairs[1]
+    in_two = pairs[0][np.flatnonzero(np.diff(pairs[0]) == 0)]
+    by = None if donor_key is None else study.table[donor_key].astype(str).to_numpy()
+    names = study.table.index.to_numpy() if by is None else by
+    if len(in_two) and block_key != donor_key:
+        shown = sorted({names[np.flatnonzero(study.donors == d)[0]] for d in in_two})
+        raise ValueError(
+            f"groupby={groupby!r} varies within donors {listed(shown, 3)}: their samples are not "
+            f"independent. Compare within donors: block_key={donor_key!r}."
+        )
+    first = np.array([np.flatnonzero(of_population == u)[0] for u in range(pairs.shape[1])])
+    if (block[member] != block[first][unit]).any():
+        raise ValueError(
+            f"block_key={block_key!r} varies within a donor, who is one unit and has one block. "
+            "Name a column that is constant within donors, or compare populations of one block."
+        )
+    blocks = np.unique(block[first], return_inverse=True)[1]
+    labels = np.array([str(n) for n in names[first]], dtype=object)
+    return Units(of_population, labels, donors, groups, blocks, levels)
+
+
+def _contrasts(units: Units, reference: str | None) -> np.ndarray:
+    if reference is None:
+        return np.array(list(combinations(range(len(units.levels)), 2)))
+    require("reference", str(reference), list(units.levels), "groupby")
+    base = list(units.levels).index(str(reference))
+    return np.array([(base, other) for other in range(len(units.levels)) if other != base])
+
+
+def _require_contrasts(
+    units: Units, contrasts: np.ndarray, groupby: str, block_key: str | None
+) -> None:
+    """Raise unless each group has donors enough, and each contrast something to permute."""
+    sizes = np.bincount(units.groups, minlength=len(units.levels))
+    if (sizes < 2).any():
+        raise ValueError(
+            f"groupby={groupby!r}: {listed(units.levels[sizes < 2])} has fewer than two donors. "
+            "Leave such groups out by setting them to missing, or compare two populations "
+            "(a=..., b=...) by their cells."
+        )
+    for a, b in contrasts:
+        blocks = [set(units.blocks[units.groups == g]) for g in (a, b)]
+        if not blocks[0] & blocks[1]:
+            raise ValueError(
+                f"block_key={block_key!r}: {units.levels[a]!r} and {units.levels[b]!r} never occur "
+                "in the same block, so that group and block cannot be told apart. Use another "
+                "block_key, or none."
+            )
+        own = np.isin(units.groups, (a, b))
+        if own.sum() - len(set(units.blocks[own])) < 2:
+            raise ValueError(
+                f"{units.levels[a]!r} and {units.levels[b]!r} have {own.sum()} samples in "
+                f"{len(set(units.blocks[own]))} blocks: too few to know how much donors differ."
+            )

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .._errors import require
+from ..stats import hotelling_test
+from ._classify import _Study
+from ._compare_common import Comparison, Units, leading_axes, unit_length
+
+_CELLS_PER_DIMENSION = 20
+
+
+def compare_pair(
+    study: _Study,
+    covariance: np.ndarray,
+    n_cells: np.ndarray,
+    a: str,
+    b: str,
+    n_dims: int,
+    seed: int,
+) -> Comparison:
+    """Compare two populations by their sampling covariances."""
+    names = study.embedding.index
+    for argument, name in (("a", a), ("b", b)):
+        require(argument, name, list(names), "the populations")
+    if a == b:
+        raise ValueError(f"a and b are both {a!r}: name two populations.")
+    pair = names.get_indexer([a, b])
+    n_a, n_b = (int(n) for n in n_cells[pair])
+    if min(n_a, n_b) < 2:
+        raise ValueError(
+            f"Populations {a!r} and {b!r} have {n_a} and {n_b} cells; each needs at least two."
+        )
+    z = study.embedding.to_numpy(dtype=float)
+    n_dims = min(n_dims, z.shape[1], max(1, min(n_a, n_b) // _CELLS_PER_DIMENSION))
+    others = np.delete(z, pair, axis=0)
+    cells = np.mean([n_a * covariance[pair[0]], n_b * covariance[pair[1]]], axis=0)
+    # The difference that is tested must have no part in choosing where it is looked for.
+    if len(others) > n_dims:
+        axes, source = leading_axes(others - others.mean(0), n_dims), "other populations"
+    else:
+        axes, source = np.linalg.eigh(cells)[1][:, ::-1][:, :n_dims], "cells"
+    if axes.shape[1] == 0:
+        raise ValueError("The embeddings of all other populations are equal: no axes to test in.")
+    d = (z[pair[1]] - z[pair[0]]) @ axes
+    cov_a, cov_b, cells = (axes.T @ c @ axes for c in (*covariance[pair].astype(float), cells))
+    test = hotelling_test(d, cov_a, n_a, cov_b, n_b)
+    direction = unit_length(axes @ np.linalg.solve(cov_a + cov_b, d))
+    distance = _distance_of_pair(d, cov_a + cov_b, cells, seed)
+    row = {
+        "a": a,
+        "b": b,
+        "unit": "cells",
+        "statistic": test.statistic,
+        "f": test.f,
+        "df1": test.df1,
+        "df2": test.df2,
+        "n_dims": axes.shape[1],
+        "axes": source,
+        "n_a": n_a,
+        "n_b": n_b,
+        "p_value": test.p_value,
+        "p_adjusted": test.p_value,
+        **dict(zip(("distance", "low", "high"), distance, strict=True)),
+    }
+    contrast = f"{b} vs {a}"
+    of_population = np.full(len(names), -1)
+    of_population[pair] = [0, 1]
+    units = Units(
+        of_population,
+        names=np.array([a, b], dtype=object),
+        donors=np.arange(2),
+        groups=np.arange(2),
+        blocks=np.zeros(2, dtype=int),
+        levels=np.array([a, b], dtype=object),
+    )
+    along = covariance.astype(float) @ direction @ direction
+    scores = pd.DataFrame(
+        {
+            "contrast": contrast,
+            "unit": names.to_numpy(),
+            "group": ["a" if i == pair[0] else "b" if i == pair[1] else "" for i in range(len(z))],
+            "score": (z - z[pair].mean(0)) @ direction,
+            "standard_error": np.sqrt(along),
+        }
+    )
+    return Comparison(
+        units, np.array([[0, 1]]), pd.DataFrame([row], index=[contrast]), direction[None], scores
+    )
+
+
+def _distance_of_pair(
+    d: np.ndarray, error: np.ndarray, cells: np.ndarray, seed: int, n_draws: int = 10_000
+) -> np.ndarray:
+    """Return the distance ``d`` in standard deviations of cells, less what errors add, and 95 %."""
+    precision = np.linalg.inv(cells)
+    draws = np.random.default_rng(seed).multivariate_normal(d, error, n_draws, method="eigh")
+    plain, bias = d @ precision @ d, np.trace(precision @ error)
+    redrawn = np.einsum("kp,pq,kq->k", draws, precision, draws) - bias
+    low, high = np.quantile(redrawn - plain, [0.025, 0.975])
+    squared = plain - bias
+    return np.sqrt(np.maximum([squared, squared - high, squared - low], 0))
