@@ -100,10 +100,22 @@ class PooledEncoder(Encoder):
         """
         return self.readout(self.stream_pools(chunks)[-1])
 
-    def stream_pools(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> list[Tensor]:
-        """Return the pooled vector ``(B, h)`` of every layer; ``chunks`` as in :meth:`stream`."""
-        pools: list[Tensor] = []
-        for _ in range(self.n_updates + 1):
+    def stream_pools(
+        self,
+        chunks: Callable[[], Iterable[tuple[Cells, Tensor]]],
+        known: Sequence[Tensor] = (),
+    ) -> list[Tensor]:
+        """Return the pooled vector ``(B, h)`` of every layer.
+
+        Parameters
+        ----------
+        chunks
+            As in :meth:`stream`.
+        known
+            Pooled vectors of the first layers, if they are known already.
+        """
+        pools = list(known)
+        while len(pools) <= self.n_updates:
             total: Tensor | float = 0.0
             for x, w in chunks():
                 total = total + weighted_mean(self.states(x, pools)[-1], w)

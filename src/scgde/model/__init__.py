@@ -1,5 +1,6 @@
 """What users touch: models that read AnnData or MuData."""
 
 from ._gde import GDE
+from ._summary import PopulationSummary
 
-__all__ = ["GDE"]
+__all__ = ["GDE", "PopulationSummary"]

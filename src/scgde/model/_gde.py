@@ -32,6 +32,7 @@ from ._sampling import SamplingMixin
 from ._saving import SavingMixin
 from ._sets import SetsMixin
 from ._setup import SetupMixin
+from ._summarize import SummaryMixin
 from ._training import TrainingMixin
 
 
@@ -40,6 +41,7 @@ class GDE(
     TrainingMixin,
     PopulationMixin,
     InfluenceMixin,
+    SummaryMixin,
     SetsMixin,
     SamplingMixin,
     SavingMixin,

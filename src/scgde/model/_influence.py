@@ -15,7 +15,7 @@ from ..data import SetDataset, whole_populations
 from ..encoders import Tape, influence, linear_map, pooled_influence
 from ._progress import tracked
 
-_TAPED_CELLS = 64  # of one piece of the tape: its derivatives then stay in the processor's cache
+TAPED_CELLS = 64  # of one piece of the tape: its derivatives then stay in the processor's cache
 _N_BOOTSTRAP = 200
 
 
@@ -93,6 +93,77 @@ class InfluenceMixin(BaseModelClass):
             return self._table(found, adata.obs_names)
         return pd.Series(found, index=adata.obs_names, name="influence")
 
+    def get_drawn_embedding(
+        self,
+        adata: AnnData | MuData | None = None,
+        populations: str | list[str] | None = None,
+        *,
+        cells_per_draw: int = 1_000,
+        n_draws: int = 10,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Embed populations by averaging over draws of their cells, with a standard error.
+
+        For encoders that do not stream, on populations too large to be embedded whole. The average
+        is over embeddings of ``cells_per_draw`` cells, which an encoder with more than one pooling
+        may embed a little off the whole population; the standard error does not hold that part,
+        which falls as one over ``cells_per_draw``.
+
+        Parameters
+        ----------
+        adata, populations
+            As in :meth:`get_population_embedding`.
+        cells_per_draw
+            Cells of a draw, without replacement. Smaller populations are embedded whole.
+        n_draws
+            Draws, at least two.
+        seed
+            Seed of the draws; by default the model's.
+        enable_progress_bar
+            Show progress over populations, where it takes a while.
+
+        Returns
+        -------
+        Mean over draws, and its standard error over draws: DataFrames, populations x ``n_latent``.
+        The standard error is that of the draws, not of the cells measured: 0 for populations that
+        were embedded whole.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``cells_per_draw`` is no number of cells, or there are fewer than two draws.
+        """
+        require_counts(cells_per_draw=cells_per_draw, n_draws=n_draws)
+        if n_draws < 2:
+            raise ValueError(f"n_draws={n_draws!r} must be at least 2, to have a standard error.")
+        self._check_if_trained(warn=True)
+        dataset = self._dataset(self._validate_anndata(adata))
+        names = dataset.index.names
+        wanted = self._find(populations, names)
+        rng = np.random.default_rng(self.seed_ if seed is None else seed)
+        mean, error = (np.zeros((len(wanted), self.n_latent_), np.float32) for _ in range(2))
+        sizes = np.minimum(dataset.index.sizes[wanted], n_draws * cells_per_draw)
+        jobs = list(enumerate(wanted))
+        for i, population in tracked(jobs, "Embedding draws", sizes, enable_progress_bar):
+            cells = dataset.index.cells(population)
+            whole = len(cells) <= cells_per_draw
+            m = len(cells) if whole else cells_per_draw
+            draws = [
+                self._encode(
+                    dataset,
+                    np.sort(rng.choice(cells, m, replace=False))[None],
+                    torch.full((1, m), 1 / m),
+                    m,
+                )[0]
+                for _ in range(1 if whole else n_draws)
+            ]
+            mean[i] = np.mean(draws, 0)
+            if not whole:
+                error[i] = np.std(draws, 0, ddof=1) / np.sqrt(n_draws)
+        index = pd.Index(names[wanted], name="population")
+        return self._table(mean, index), self._table(error, index)
+
     def _direction(self, direction: np.ndarray | pd.Series) -> Tensor:
         values = np.asarray(direction, dtype=np.float64)
         if values.shape != (self.n_latent_,):
@@ -149,7 +220,7 @@ class InfluenceMixin(BaseModelClass):
         else:
             pools = encoder.stream_pools(lambda: self._viewed(dataset, rows, weight))
         sample = self._sample_cells(rows, weight, n_jacobian_cells)
-        size = max(1, _TAPED_CELLS // len(rows))
+        size = max(1, TAPED_CELLS // len(rows))
         tape = Tape(encoder, self._viewed(dataset, *sample, size), pools)
         readout, _ = linear_map(encoder.readout, pools[-1])
         sensitivity = tape.sensitivities(readout)
