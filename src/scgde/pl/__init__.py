@@ -1,5 +1,6 @@
 """Figures from what models and ``tl`` wrote."""
 
 from ._figures import population_map, resampled_cells, training_curve
+from ._invariance import invariance_report
 
-__all__ = ["population_map", "resampled_cells", "training_curve"]
+__all__ = ["invariance_report", "population_map", "resampled_cells", "training_curve"]
