@@ -69,7 +69,7 @@ def compare_populations(
         The model of that embedding, for the influence of cells.
     n_dims
         Dimensions of the test at most. Of two populations: the leading principal axes of all other
-        populations, or, where these are few, of the two's influences; one for each 20 cells of the
+        populations, or, where these are few, of the two's influences; one for each 30 cells of the
         smaller one. Of groups: those of all donors, whatever their group; one for each three
         donors.
     n_permutations
@@ -155,7 +155,9 @@ def compare_populations(
     donor_key = donor_key or study.params["donor_key"] or None
     if of_pair:
         covariance, n_cells = _covariances(adata, embedding_key, study)
-        comparison = compare_pair(study, covariance, n_cells, str(a), str(b), n_dims, seed)
+        comparison = compare_pair(
+            study.embedding, covariance, n_cells, str(a), str(b), n_dims, seed
+        )
     else:
         n_cells = study.table["n_cells"].to_numpy(dtype=float)
         comparison = compare_groups(

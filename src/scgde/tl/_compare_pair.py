@@ -5,14 +5,13 @@ import pandas as pd
 
 from .._errors import require
 from ..stats import hotelling_test
-from ._classify import _Study
 from ._compare_common import Comparison, Units, leading_axes, unit_length
 
-_CELLS_PER_DIMENSION = 20
+_CELLS_PER_DIMENSION = 30
 
 
 def compare_pair(
-    study: _Study,
+    embedding: pd.DataFrame,
     covariance: np.ndarray,
     n_cells: np.ndarray,
     a: str,
@@ -20,8 +19,8 @@ def compare_pair(
     n_dims: int,
     seed: int,
 ) -> Comparison:
-    """Compare two populations by their sampling covariances."""
-    names = study.embedding.index
+    """Compare two of the populations ``(P, L)`` by their sampling covariances ``(P, L, L)``."""
+    names = embedding.index
     for argument, name in (("a", a), ("b", b)):
         require(argument, name, list(names), "the populations")
     if a == b:
@@ -32,7 +31,7 @@ def compare_pair(
         raise ValueError(
             f"Populations {a!r} and {b!r} have {n_a} and {n_b} cells; each needs at least two."
         )
-    z = study.embedding.to_numpy(dtype=float)
+    z = embedding.to_numpy(dtype=float)
     n_dims = min(n_dims, z.shape[1], max(1, min(n_a, n_b) // _CELLS_PER_DIMENSION))
     others = np.delete(z, pair, axis=0)
     cells = np.mean([n_a * covariance[pair[0]], n_b * covariance[pair[1]]], axis=0)
