@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
+import re
 import tempfile
 import time
 import warnings
@@ -81,7 +81,9 @@ def embed(model_path: str, path: str, n_cells: int, covariance: bool, send) -> N
     attached = time.perf_counter()
     model.get_population_embedding(return_covariance=covariance, enable_progress_bar=False)
     done = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak is inherited from the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     send.send(
         {
             "n_cells": n_cells,
