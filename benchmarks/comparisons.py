@@ -21,9 +21,10 @@ does "pooled cells", the test of pairs on the pooled cells of two groups.
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,6 @@ N_PERMUTATIONS = 499
 GROUPS = np.repeat([0, 1], [8, 12])
 BATCHES = np.r_[0, 0, 0, 1, 2, 2, 2, 3, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 DONOR_MEAN, DONOR_LOG_SD = 0.4, 0.2
-Rates = Iterator[tuple[str, str, str, list[float]]]
 
 
 def as_cells(populations: list[np.ndarray]) -> AnnData:
@@ -245,6 +245,7 @@ def main() -> None:
     parser.add_argument("--name", default="comparisons", help="of the table in benchmarks/results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    logging.getLogger("scvi").setLevel(logging.WARNING)
     started = time.perf_counter()
     model = trained(options.seed, options.steps)
     all_of_them, some = options.simulations, max(1, options.simulations // 4)
@@ -265,8 +266,7 @@ def main() -> None:
     for i, (test, cells, shift, job, arguments) in enumerate(jobs):
         rng = np.random.default_rng([options.seed, 1, i])
         table += rows(test, cells, shift, job(model, rng, *arguments))
-        elapsed = time.perf_counter() - started
-        print(f"{elapsed:.0f} s", *table[-1].values())
+        print(f"{test}, {cells}, {shift}: {time.perf_counter() - started:.0f} s", flush=True)
     table = pd.DataFrame(table).round(4)
     print(table.to_string())
     write(table, options.name, time.perf_counter() - started)

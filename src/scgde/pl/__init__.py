@@ -1,6 +1,7 @@
 """Figures from what models and ``tl`` wrote."""
 
+from ._comparison import comparison
 from ._figures import population_map, resampled_cells, training_curve
 from ._invariance import invariance_report
 
-__all__ = ["invariance_report", "population_map", "resampled_cells", "training_curve"]
+__all__ = ["comparison", "invariance_report", "population_map", "resampled_cells", "training_curve"]

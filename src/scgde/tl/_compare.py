@@ -3,14 +3,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._errors import require_choice, require_counts
 from ..model import GDE
-from ._classify import _Study, _study
 from ._compare_cells import cell_influences, gene_table
+from ._compare_common import Populations, embedded_populations
 from ._compare_groups import compare_groups
 from ._compare_pair import compare_pair
 
@@ -104,8 +103,8 @@ def compare_populations(
         DataFrame, contrasts x ``n_latent``: the discriminating direction ``S^-1 d``, of length one,
         from ``a`` to ``b``.
     ``scores``
-        Where units lie along it: ``contrast``, ``unit``, ``group``, ``score``,
-        ``standard_error`` (of sampling cells; of populations).
+        Where units lie along it: ``contrast``, ``unit``, ``group`` (of populations their own name,
+        empty for others), ``score``, ``standard_error`` (of sampling cells; of populations only).
     ``genes``
         Each gene in each contrast, by p-value: ``mean_a``, ``mean_b`` (log-normalised if counts),
         ``difference``, ``t``, ``p_value``, ``p_adjusted`` (Benjamini-Hochberg). Of groups Welch's
@@ -149,24 +148,26 @@ def compare_populations(
             f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData compare the "
             "populations: model.get_population_adata(mdata)."
         )
-    study = _study(adata, embedding_key, donor_key, None)
+    populations = embedded_populations(adata, embedding_key, donor_key)
     if model is not None:
-        _require_same_model(study, model)
-    donor_key = donor_key or study.params["donor_key"] or None
+        _require_same_model(populations, model)
     if of_pair:
-        covariance, n_cells = _covariances(adata, embedding_key, study)
+        _require_covariance(populations, embedding_key)
         comparison = compare_pair(
-            study.embedding, covariance, n_cells, str(a), str(b), n_dims, seed
+            populations.embedding,
+            populations.covariance,
+            populations.table["n_cells"].to_numpy(),
+            str(a),
+            str(b),
+            n_dims,
+            seed,
         )
     else:
-        n_cells = study.table["n_cells"].to_numpy(dtype=float)
         comparison = compare_groups(
-            study,
-            n_cells,
+            populations,
             groupby,
             reference,
             block_key,
-            donor_key,
             n_dims,
             n_permutations,
             correction,
@@ -189,19 +190,19 @@ def compare_populations(
         obs_keys = [key_added] if len(tests) == 1 else _column_names(key_added, tests.index)
         for key, values in zip(obs_keys, influence, strict=True):
             adata.obs[key] = values
-    if genes and study.cells is not None:
-        use_rep = study.params["use_rep"]
-        width = study.cells.source.shape[1]
+    if genes and populations.cells is not None:
+        use_rep = populations.params["use_rep"]
+        width = populations.cells.source.shape[1]
         names = [f"{use_rep}_{i}" for i in range(width)] if use_rep else adata.var_names
         result["genes"] = gene_table(
-            study.cells, pd.Index(names), comparison, influence, enable_progress_bar
+            populations.cells, pd.Index(names), comparison, influence, enable_progress_bar
         )
     result["params"] = {
         "a": a or "",
         "b": b or "",
         "groupby": groupby or "",
         "reference": "" if reference is None else str(reference),
-        "donor_key": donor_key or "",
+        "donor_key": populations.donor_key or "",
         "block_key": block_key or "",
         "embedding_key": embedding_key,
         "n_permutations": n_permutations,
@@ -214,27 +215,23 @@ def compare_populations(
     return tests
 
 
-def _covariances(
-    adata: AnnData, embedding_key: str, study: _Study
-) -> tuple[np.ndarray, np.ndarray]:
-    if study.cells is None:
+def _require_covariance(populations: Populations, embedding_key: str) -> None:
+    if populations.cells is None:
         raise ValueError(
             "adata has populations, but a test of two of them needs their sampling covariances: "
             "pass the AnnData of cells after scgde.tl.embed_populations(adata, model)."
         )
-    result = adata.uns[embedding_key]
-    if "covariance" not in result:
+    if populations.covariance is None:
         raise ValueError(
             f"adata.uns[{embedding_key!r}] has no covariances. Call "
             "scgde.tl.embed_populations(adata, model, covariance=True) first."
         )
-    return np.asarray(result["covariance"]), np.asarray(result["n_cells"])
 
 
-def _require_same_model(study: _Study, model: GDE) -> None:
-    if study.cells is None:
+def _require_same_model(populations: Populations, model: GDE) -> None:
+    if populations.cells is None:
         raise ValueError("With a model, cells' influences are wanted: pass the AnnData of cells.")
-    width = study.embedding.shape[1]
+    width = populations.embedding.shape[1]
     if model.n_latent_ != width:
         raise ValueError(
             f"model has n_latent={model.n_latent_}, but the embedding {width} columns: pass the "

@@ -10,20 +10,17 @@ from scipy import stats
 from .._errors import listed, require
 from ..data._groups import text_categories
 from ..stats import contrast_distances, contrast_test, fit_groups
-from ._classify import _Study
-from ._compare_common import Comparison, Units, leading_axes, unit_length
+from ._compare_common import Comparison, Populations, Units, leading_axes, sorted_codes, unit_length
 
 _DONORS_PER_DIMENSION = 3
 _LEVEL = 0.05
 
 
 def compare_groups(
-    study: _Study,
-    n_cells: np.ndarray,
+    populations: Populations,
     groupby: str,
     reference: str | None,
     block_key: str | None,
-    donor_key: str | None,
     n_dims: int,
     n_permutations: int,
     correction: str,
@@ -31,13 +28,14 @@ def compare_groups(
     seed: int,
 ) -> Comparison:
     """Compare groups of donors by permutation."""
-    units = _group_units(study, groupby, block_key, donor_key)
+    units = _group_units(populations, groupby, block_key)
     contrasts = _contrasts(units, reference)
     _require_contrasts(units, contrasts, groupby, block_key)
     member = units.of_population >= 0
+    n_cells = populations.table["n_cells"].to_numpy(dtype=float)
     weight = np.zeros((len(units.groups), len(member)))
     weight[units.of_population[member], np.flatnonzero(member)] = n_cells[member]
-    z = weight @ study.embedding.to_numpy(dtype=float) / weight.sum(1, keepdims=True)
+    z = weight @ populations.embedding.to_numpy(dtype=float) / weight.sum(1, keepdims=True)
     in_block = (units.blocks == np.arange(units.blocks.max() + 1)[:, None]).astype(float)
     z = z - (in_block @ z / in_block.sum(1, keepdims=True))[units.blocks]
     free = len(z) - units.blocks.max() - len(units.levels)
@@ -75,15 +73,15 @@ def compare_groups(
         },
         index=[f"{b} vs {a}" for a, b in names],
     )
-    for contrast, smallest in tests["smallest_p_value"].items():
-        if smallest > _LEVEL:
-            warnings.warn(
-                f"{contrast}: so few donors can be arranged in so few ways that p cannot fall "
-                f"below {smallest:.2g}. More donors per group (and block) are needed, or more "
-                "permutations where n_permutations is small.",
-                UserWarning,
-                stacklevel=3,
-            )
+    few = tests["smallest_p_value"] > _LEVEL
+    if few.any():
+        warnings.warn(
+            f"{listed(tests.index[few], 3)}: so few donors can be arranged in so few ways that p "
+            f"cannot fall below {tests['smallest_p_value'].max():.2g}. More donors per group (and "
+            "block) are needed, or more permutations where n_permutations is small.",
+            UserWarning,
+            stacklevel=3,
+        )
     scores = pd.concat(
         [
             pd.DataFrame(
@@ -101,26 +99,26 @@ def compare_groups(
     return Comparison(units, contrasts, tests, directions, scores)
 
 
-def _group_units(
-    study: _Study, groupby: str, block_key: str | None, donor_key: str | None
-) -> Units:
+def _group_units(populations: Populations, groupby: str, block_key: str | None) -> Units:
     """Return donors by group, with their blocks."""
-    known = "the columns constant within populations"
-    require("groupby", groupby, study.table.columns, known)
-    column = text_categories(study.table[groupby])
+    donor_key, known = populations.donor_key, "the columns constant within populations"
+    require("groupby", groupby, populations.table.columns, known)
+    column = text_categories(populations.table[groupby])
     levels = np.asarray(column.categories, dtype=object)
     if len(levels) < 2:
-        raise ValueError(f"groupby={groupby!r} has one value, {listed(levels)}; it needs two.")
+        raise ValueError(
+            f"groupby={groupby!r} has the values [{listed(levels)}]; comparing needs two or more."
+        )
     group = np.asarray(column.codes, dtype=int)
-    if (study.donors[group >= 0] < 0).any():
+    if (populations.donors[group >= 0] < 0).any():
         raise ValueError(
             f"donor_key={donor_key!r} is missing for some populations that have a {groupby!r}. "
             "Fill it in, or set their group to missing to leave them out."
         )
     block = np.zeros(len(group), dtype=int)
     if block_key is not None:
-        require("block_key", block_key, study.table.columns, known)
-        block = pd.factorize(study.table[block_key])[0]
+        require("block_key", block_key, populations.table.columns, known)
+        block = sorted_codes(populations.table[block_key])
         if (block[group >= 0] < 0).any():
             raise ValueError(
                 f"block_key={block_key!r} is missing for some populations that have a "
@@ -128,16 +126,16 @@ def _group_units(
             )
     member = group >= 0
     pairs, unit = np.unique(
-        np.stack([study.donors[member], group[member]]), axis=1, return_inverse=True
+        np.stack([populations.donors[member], group[member]]), axis=1, return_inverse=True
     )
     of_population = np.full(len(group), -1)
     of_population[member] = unit
     donors, groups = np.unique(pairs[0], return_inverse=True)[1], pairs[1]
     in_two = pairs[0][np.flatnonzero(np.diff(pairs[0]) == 0)]
-    by = None if donor_key is None else study.table[donor_key].astype(str).to_numpy()
-    names = study.table.index.to_numpy() if by is None else by
+    by = None if donor_key is None else populations.table[donor_key].astype(str).to_numpy()
+    names = populations.table.index.to_numpy() if by is None else by
     if len(in_two) and block_key != donor_key:
-        shown = sorted({names[np.flatnonzero(study.donors == d)[0]] for d in in_two})
+        shown = sorted({names[np.flatnonzero(populations.donors == d)[0]] for d in in_two})
         raise ValueError(
             f"groupby={groupby!r} varies within donors {listed(shown, 3)}: their samples are not "
             f"independent. Compare within donors: block_key={donor_key!r}."

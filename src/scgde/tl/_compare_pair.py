@@ -43,7 +43,7 @@ def compare_pair(
     if axes.shape[1] == 0:
         raise ValueError("The embeddings of all other populations are equal: no axes to test in.")
     d = (z[pair[1]] - z[pair[0]]) @ axes
-    cov_a, cov_b, cells = (axes.T @ c @ axes for c in (*covariance[pair].astype(float), cells))
+    cov_a, cov_b, cells = (axes.T @ c @ axes for c in (*covariance[pair], cells))
     test = hotelling_test(d, cov_a, n_a, cov_b, n_b)
     direction = unit_length(axes @ np.linalg.solve(cov_a + cov_b, d))
     distance = _distance_of_pair(d, cov_a + cov_b, cells, seed)
@@ -74,12 +74,12 @@ def compare_pair(
         blocks=np.zeros(2, dtype=int),
         levels=np.array([a, b], dtype=object),
     )
-    along = covariance.astype(float) @ direction @ direction
+    along = covariance @ direction @ direction
     scores = pd.DataFrame(
         {
             "contrast": contrast,
             "unit": names.to_numpy(),
-            "group": ["a" if i == pair[0] else "b" if i == pair[1] else "" for i in range(len(z))],
+            "group": [name if name in (a, b) else "" for name in names],
             "score": (z - z[pair].mean(0)) @ direction,
             "standard_error": np.sqrt(along),
         }
