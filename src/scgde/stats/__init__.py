@@ -1,8 +1,16 @@
 """Statistics of noisy embeddings: arrays in, numbers out."""
 
+from ._conformal import (
+    LabelPValues,
+    Novelty,
+    conformal_p_values,
+    knn_label_p_values,
+    knn_novelty,
+)
 from ._expected_distances import expected_distances, paired_distances
 from ._group_contrasts import ContrastTest, GroupFit, contrast_distances, contrast_test, fit_groups
 from ._hotelling import HotellingTest, hotelling_radius, hotelling_test
+from ._leave_one_out import leave_one_out_distances
 from ._normal_prior import NormalPrior
 from ._permutation import (
     count_arrangements,
@@ -15,7 +23,10 @@ __all__ = [
     "ContrastTest",
     "GroupFit",
     "HotellingTest",
+    "LabelPValues",
     "NormalPrior",
+    "Novelty",
+    "conformal_p_values",
     "contrast_distances",
     "contrast_test",
     "count_arrangements",
@@ -23,6 +34,9 @@ __all__ = [
     "fit_groups",
     "hotelling_radius",
     "hotelling_test",
+    "knn_label_p_values",
+    "knn_novelty",
+    "leave_one_out_distances",
     "max_t_p_values",
     "paired_distances",
     "permutation_p_values",
