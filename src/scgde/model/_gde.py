@@ -27,6 +27,7 @@ from ..generators import GENERATORS
 from ..module import GDEModule
 from ..nn import seeded
 from ._influence import InfluenceMixin
+from ._limits import LimitsMixin
 from ._populations import PopulationMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
@@ -44,6 +45,7 @@ class GDE(
     SummaryMixin,
     SetsMixin,
     SamplingMixin,
+    LimitsMixin,
     SavingMixin,
 ):
     """Generative distribution embedding of populations of cells (arXiv 2505.18150).
