@@ -144,3 +144,30 @@ def test_distances_without_noise_are_plain():
         paired_distances(z, none, z[:1], none[:1])
     with pytest.raises(ValueError, match="level=95"):
         paired_distances(z, none, z, none, level=95)
+
+
+def test_few_populations_are_shrunk_towards_the_shape_of_the_noise():
+    """Where populations vary in what cells vary in, held-out embeddings are likelier for it."""
+    rng = np.random.default_rng(0)
+    per_cell = np.diag(np.exp(-np.arange(20.0)))
+    noise = np.broadcast_to(per_cell / 100, (12, 20, 20))
+    truth, new = (rng.multivariate_normal(np.zeros(20), per_cell, n) for n in (12, 500))
+    z = truth + rng.multivariate_normal(np.zeros(20), per_cell / 100, 12)
+
+    def log_likelihood(prior):
+        squares = prior.mahalanobis(new) ** 2
+        return -(squares.mean() + np.linalg.slogdet(prior.cov)[1]) / 2
+
+    assert log_likelihood(NormalPrior.fit(z, noise)) > log_likelihood(NormalPrior.fit(z)) + 5
+
+
+def test_a_linear_map_of_the_embedding_changes_nothing():
+    _, z, noise, _ = cohort(30, 6)
+    turn = np.random.default_rng(1).normal(size=(6, 6))
+    prior = NormalPrior.fit(z, noise)
+    other = NormalPrior.fit(z @ turn.T, turn @ noise @ turn.T)
+    np.testing.assert_allclose(
+        other.mahalanobis(z @ turn.T, turn @ noise @ turn.T),
+        prior.mahalanobis(z, noise),
+        rtol=0.01,
+    )

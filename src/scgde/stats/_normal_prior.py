@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.covariance import oas
+from scipy.linalg import solve_triangular
+from sklearn.covariance import ledoit_wolf, oas
 
 _CHUNK = 1024
 _FLOOR = 1e-6
+_RIDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class NormalPrior:
 
         Extreme deconvolution with one component (Bovy, Hogg & Roweis 2011, Ann. Appl. Stat. 5,
         Eqs. 15-16), with the conjugate prior of their Sec. 3.2: in every step the covariance is
-        shrunk towards a multiple of the identity of the same trace, so it is positive definite
-        however few populations there are.
+        shrunk, so it is positive definite however few populations there are. It is shrunk towards
+        the shape of the average noise, as populations differ most in what cells differ in; without
+        noise, towards the identity.
 
         Parameters
         ----------
@@ -70,8 +73,9 @@ class NormalPrior:
         noise
             Sampling covariances ``(P, L, L)``; none by default.
         shrinkage
-            Share of the identity, above 0 and up to 1; by default that of the oracle approximating
-            shrinkage of the embeddings (Chen, Wiesel, Eldar & Hero 2010).
+            Share of the target, above 0 and up to 1; by default the larger of those of Ledoit &
+            Wolf (2004) and of the oracle approximation (Chen et al. 2010), which a handful of
+            populations need.
         max_iter, tol
             Steps of EM, and the relative change of the covariance at which it stops.
 
@@ -81,36 +85,34 @@ class NormalPrior:
             If shapes do not fit, values are not finite, or all embeddings are equal.
         """
         z, noise = as_noisy(z, noise)
-        spread = z - z.mean(0)
-        scale = np.square(spread).mean()
-        if len(z) < 2 or not scale > 0:
+        if len(z) < 2 or not np.ptp(z, axis=0).any():
             raise ValueError(
                 f"z holds {len(z)} embeddings and no spread between them; a prior needs at least "
                 "two populations that differ."
             )
-        sample, automatic = oas(spread, assume_centered=True)
-        shrinkage = max(automatic, _FLOOR) if shrinkage is None else shrinkage
-        if not 0 < shrinkage <= 1:
+        if shrinkage is not None and not 0 < shrinkage <= 1:
             raise ValueError(f"shrinkage={shrinkage!r} must be above 0 and at most 1.")
-        floor = _FLOOR * scale
-        sample = spread.T @ spread / len(z)
-        if noise is None:
-            return cls(z.mean(0), shrunk(sample, shrinkage, floor), len(z))
+        root = noise_root(noise, z.shape[1])
+        center = z.mean(0)
+        white, white_noise = whitened(root, z - center, noise)
+        shrinkage = chosen_shrinkage(white) if shrinkage is None else shrinkage
+        floor = _FLOOR * np.square(white).mean()
+        sample = white.T @ white / len(z)
         # The method of moments is near the maximum already where no population is far noisier
         # than the others; EM from the plain covariance would take many steps to get there.
-        mean, cov = z.mean(0), shrunk(sample - noise.mean(0), shrinkage, floor)
-        for _ in range(max_iter):
+        start = sample if noise is None else sample - white_noise.mean(0)
+        mean, cov = np.zeros(z.shape[1]), shrunk(start, shrinkage, floor)
+        for _ in range(0 if noise is None else max_iter):
             first, second = np.zeros_like(mean), np.zeros_like(cov)
-            for part, part_noise in _chunks(z, noise):
+            for part, part_noise in _chunks(white, white_noise):
                 truth, left = posterior(part, part_noise, mean, cov)
                 first += truth.sum(0)
                 second += truth.T @ truth + left.sum(0)
-            mean = first / len(z)
-            before = cov
+            mean, before = first / len(z), cov
             cov = shrunk(second / len(z) - np.outer(mean, mean), shrinkage, floor)
             if np.linalg.norm(cov - before) < tol * np.linalg.norm(before):
                 break
-        return cls(mean, cov, len(z))
+        return cls(center + root @ mean, root @ cov @ root.T, len(z))
 
     def mahalanobis(self, z: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
         """Return the distance of embeddings from the mean, in standard deviations.
@@ -218,6 +220,29 @@ def posterior(
     truth = mean + np.einsum("plk,pl->pk", gain, z - mean)
     left = cov - cov @ gain
     return truth, (left + left.swapaxes(1, 2)) / 2
+
+
+def noise_root(noise: np.ndarray | None, n_latent: int) -> np.ndarray:
+    """Return the Cholesky root ``(L, L)`` of the average noise; of the identity without noise."""
+    if noise is None or not noise.any():
+        return np.eye(n_latent)
+    average = noise.mean(0)
+    # Fewer cells than coordinates leave directions in which no noise was seen.
+    return np.linalg.cholesky(average + _RIDGE * np.trace(average) / n_latent * np.eye(n_latent))
+
+
+def whitened(
+    root: np.ndarray, z: np.ndarray, noise: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return embeddings and sampling covariances in units of the average noise."""
+    inverse = solve_triangular(root, np.eye(len(root)), lower=True)
+    return z @ inverse.T, None if noise is None else inverse @ noise @ inverse.T
+
+
+def chosen_shrinkage(spread: np.ndarray) -> float:
+    """Return how far to shrink the covariance of centred ``(P, L)`` towards the identity."""
+    estimates = (f(spread, assume_centered=True)[1] for f in (ledoit_wolf, oas))
+    return max(_FLOOR, *estimates)
 
 
 def shrunk(cov: np.ndarray, shrinkage: float, floor: float) -> np.ndarray:
