@@ -265,7 +265,7 @@ def test_mistakes_are_named(study):
         compare(adata, groupby="arm", block_key="day")
     with pytest.raises(ValueError, match="needs two or more"):
         compare(adata, groupby="same")
-    with pytest.raises(ValueError, match="'rare' has fewer than two donors"):
+    with pytest.raises(ValueError, match="fewer than two donors: 'rare'"):
         compare(adata, groupby="rare")
     adata.obs["donor"] = adata.obs["donor"].where(adata.obs["donor"] != "donor 1")
     with pytest.raises(ValueError, match="donor_key='donor' is missing"):

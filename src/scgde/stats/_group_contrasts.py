@@ -96,7 +96,8 @@ def contrast_test(
 
     For the p-value of a contrast the units of its two groups alone are permuted, so that it is
     exact if these are alike, whatever the others. For the adjusted one all units are, with all
-    contrasts read off each permutation (max-T).
+    contrasts read off each permutation (max-T), which is exact if no groups differ and else
+    approximate.
 
     Parameters
     ----------
@@ -212,7 +213,7 @@ class _Design:
         self, z: np.ndarray, groups: np.ndarray, blocks: np.ndarray, contrasts: np.ndarray
     ):
         n_groups = groups.max() + 1
-        self.groups, self.blocks, self.contrasts = groups, blocks, contrasts
+        self.groups, self.blocks = groups, blocks
         self.z = z - _block_means(z, blocks, np.ones(len(z)))[blocks]
         self.scale = self.z.var(0).sum() / len(z)
         member = np.eye(n_groups)[groups]

@@ -186,7 +186,9 @@ def compare_populations(
     }
     influence, obs_keys = None, []
     if model is not None:
-        influence = cell_influences(adata, model, comparison, enable_progress_bar)
+        influence = cell_influences(
+            adata, model, populations.table.index, comparison, enable_progress_bar
+        )
         obs_keys = [key_added] if len(tests) == 1 else _column_names(key_added, tests.index)
         for key, values in zip(obs_keys, influence, strict=True):
             adata.obs[key] = values

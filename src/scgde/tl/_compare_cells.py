@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 from rich.progress import track
 from scipy import stats
 
@@ -18,20 +19,23 @@ _CHUNK = 4096
 
 
 def cell_influences(
-    adata, model: GDE, comparison: Comparison, enable_progress_bar: bool
+    adata: AnnData,
+    model: GDE,
+    populations: pd.Index,
+    comparison: Comparison,
+    enable_progress_bar: bool,
 ) -> np.ndarray:
     """Return the influence of cells along each contrast's direction, ``(C, n_cells)``.
 
     NaN for cells of populations that have no part in the contrast.
     """
-    names = model.get_population_table(adata).index
     units = comparison.units
     found = []
     for direction, pair in zip(comparison.directions, comparison.contrasts, strict=True):
         part = np.isin(np.append(units.groups, -1)[units.of_population], pair)
         influence = model.get_cell_influence(
             adata,
-            list(names[part]),
+            list(populations[part]),
             direction=direction,
             enable_progress_bar=enable_progress_bar,
         )

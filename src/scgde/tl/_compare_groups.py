@@ -166,9 +166,9 @@ def _require_contrasts(
     sizes = np.bincount(units.groups, minlength=len(units.levels))
     if (sizes < 2).any():
         raise ValueError(
-            f"groupby={groupby!r}: {listed(units.levels[sizes < 2])} has fewer than two donors. "
-            "Leave such groups out by setting them to missing, or compare two populations "
-            "(a=..., b=...) by their cells."
+            f"groupby={groupby!r} has groups of fewer than two donors: "
+            f"{listed(units.levels[sizes < 2], 3)}. Leave them out by setting them to missing, or "
+            "compare two populations (a=..., b=...) by their cells."
         )
     for a, b in contrasts:
         blocks = [set(units.blocks[units.groups == g]) for g in (a, b)]
