@@ -1,6 +1,7 @@
 """What users touch: models that read AnnData or MuData."""
 
 from ._gde import GDE
+from ._query_result import QueryResult
 from ._summary import PopulationSummary
 
-__all__ = ["GDE", "PopulationSummary"]
+__all__ = ["GDE", "PopulationSummary", "QueryResult"]

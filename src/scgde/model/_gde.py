@@ -29,6 +29,7 @@ from ..nn import seeded
 from ._influence import InfluenceMixin
 from ._limits import LimitsMixin
 from ._populations import PopulationMixin
+from ._query import QueryMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
 from ._sets import SetsMixin
@@ -46,6 +47,7 @@ class GDE(
     SetsMixin,
     SamplingMixin,
     LimitsMixin,
+    QueryMixin,
     SavingMixin,
 ):
     """Generative distribution embedding of populations of cells (arXiv 2505.18150).
