@@ -1,5 +1,6 @@
 """Statistics of noisy embeddings: arrays in, numbers out."""
 
+from ._cell_covariance import completed_noise, pooled_cell_covariance
 from ._conformal import (
     LabelPValues,
     Novelty,
@@ -7,6 +8,7 @@ from ._conformal import (
     knn_label_p_values,
     knn_novelty,
 )
+from ._errors_in_variables import NoisyLogisticRegression, NoisyRidge
 from ._expected_distances import expected_distances, paired_distances
 from ._group_contrasts import ContrastTest, GroupFit, contrast_distances, contrast_test, fit_groups
 from ._hotelling import HotellingTest, hotelling_radius, hotelling_test
@@ -24,8 +26,11 @@ __all__ = [
     "GroupFit",
     "HotellingTest",
     "LabelPValues",
+    "NoisyLogisticRegression",
+    "NoisyRidge",
     "NormalPrior",
     "Novelty",
+    "completed_noise",
     "conformal_p_values",
     "contrast_distances",
     "contrast_test",
@@ -41,4 +46,5 @@ __all__ = [
     "paired_distances",
     "permutation_p_values",
     "permute_within_blocks",
+    "pooled_cell_covariance",
 ]
