@@ -116,7 +116,8 @@ def run(cohort: str, encoder: str, seed: int, n_steps: int, n_draws: int) -> lis
     axes = np.linalg.svd(embedding - embedding.mean(0), full_matrices=False)[2][:N_AXES].T
     found = []
     for n_cells in SIZES[cohort]:
-        draws = min(n_draws, max(20, 400_000 // n_cells))
+        sizes = test.obs["population"].value_counts()
+        draws = min(n_draws // max(1, (sizes >= 1.5 * n_cells).sum()), max(20, 200_000 // n_cells))
         rows = coverage(model, test, n_cells, axes, draws, seed)
         if not rows:
             continue
@@ -154,7 +155,7 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="*", default=["resnet_gnn", "kernel_mean"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--draws", type=int, default=100, help="of each population and size")
+    parser.add_argument("--draws", type=int, default=2_000, help="of each size")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     start = time.perf_counter()

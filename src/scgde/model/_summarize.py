@@ -148,21 +148,23 @@ class SummaryMixin(BaseModelClass):
 
         known = [torch.from_numpy(p).float().to(device) for p in pools]
         known = encoder.stream_pools(chunks, known)
-        means: list[torch.Tensor] = []
-        moments = torch.zeros(())
+        # In double precision, of cells rather than shares: taking away most of a population leaves
+        # a small difference of large sums.
+        sums, moments = 0.0, 0.0
         for x, w in chunks():
-            states = encoder.states(x, known)
-            parts = [weighted_mean(h, w).double() for h in states]
-            means = [a + b for a, b in zip(means, parts, strict=True)] if means else parts
+            h = torch.cat(encoder.states(x, known), -1).cpu().double()
+            real = (w > 0).cpu().double()
+            sums = sums + weighted_mean(h, real)
             if covariance:
-                h = torch.cat(states, -1)
-                moments = moments + (h.transpose(1, 2) @ (h * w[..., None])).double().cpu()
-        n = (weight > 0).sum(1).numpy()
-        found = {f"sum_{k}": mean.cpu().numpy() * n[:, None] for k, mean in enumerate(means)}
+                moments = moments + h.transpose(1, 2) @ (h * real[..., None])
+        widths = [pooled.shape[-1] for pooled in known]
+        by_layer = sums.split(widths, -1)
+        found = {f"sum_{k}": of_layer.numpy() for k, of_layer in enumerate(by_layer)}
         for k, pooled in enumerate(known[:-1]):
             found[f"given_{k}"] = pooled.double().cpu().numpy()
         if covariance:
-            found["moments"] = moments.numpy() * n[:, None, None]
+            found["moments"] = moments.numpy()
+            n = (weight > 0).sum(1).numpy()
             sample = self._sample_cells(rows, weight, n_jacobian_cells)
             size = max(1, TAPED_CELLS // len(rows))
             tape = Tape(encoder, self._viewed(dataset, *sample, size), known)
