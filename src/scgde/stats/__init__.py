@@ -20,6 +20,13 @@ from ._permutation import (
     permutation_p_values,
     permute_within_blocks,
 )
+from ._sample_size import (
+    cells_for_ellipsoid,
+    cells_for_power,
+    donors_for_power,
+    ellipsoid_size,
+    hotelling_power,
+)
 
 __all__ = [
     "ContrastTest",
@@ -30,13 +37,18 @@ __all__ = [
     "NoisyRidge",
     "NormalPrior",
     "Novelty",
+    "cells_for_ellipsoid",
+    "cells_for_power",
     "completed_noise",
     "conformal_p_values",
     "contrast_distances",
     "contrast_test",
     "count_arrangements",
+    "donors_for_power",
+    "ellipsoid_size",
     "expected_distances",
     "fit_groups",
+    "hotelling_power",
     "hotelling_radius",
     "hotelling_test",
     "knn_label_p_values",

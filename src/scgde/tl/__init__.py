@@ -1,17 +1,21 @@
 """AnnData and a model or metric in, results in ``.obsm`` and ``.uns`` out."""
 
+from ._cells_needed import cells_needed
 from ._classify import classify_populations
 from ._compare import compare_populations
 from ._embed import embed_populations
 from ._geometry import wasserstein_geometry
 from ._influence import cell_influence
 from ._invariance import invariance_report
+from ._neighbors import nearest_populations
 
 __all__ = [
     "cell_influence",
+    "cells_needed",
     "classify_populations",
     "compare_populations",
     "embed_populations",
     "invariance_report",
+    "nearest_populations",
     "wasserstein_geometry",
 ]

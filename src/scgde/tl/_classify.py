@@ -1,28 +1,23 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from rich.progress import track
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import (
-    BaseCrossValidator,
-    GroupKFold,
-    LeaveOneGroupOut,
-    StratifiedGroupKFold,
-)
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from .._errors import listed, require, require_choice
 from ..data import PopulationIndex, as_keys, cells_of, group_cells, population_table
-from ..metrics import classification_scores, regression_scores, scores_with_intervals
+from ..metrics import scores_with_intervals
 from ..model import GDE
+from ..stats import completed_noise
+from ._cross_validation import (
+    held_out_predictions,
+    label_problem,
+    prediction_table,
+    splits_of,
+)
 from ._representations import BASELINES, Cells, Representation, population_moments
 
 Setting = Literal["transductive", "inductive", "both"]
@@ -39,6 +34,7 @@ def classify_populations(
     cell_type_key: str | None = None,
     baselines: Iterable[str] | None = None,
     task: Literal["auto", "classification", "regression"] = "auto",
+    errors_in_variables: bool = False,
     n_splits: int | Literal["leave-one-out"] = 5,
     n_repeats: int = 10,
     n_repeats_inductive: int = 1,
@@ -78,6 +74,12 @@ def classify_populations(
         ``"pseudobulk_pca"``, ``"composition"``, ``"kernel_mean"``; by default all that can be had.
     task
         ``"auto"`` takes numbers with more than ten values as regression.
+    errors_in_variables
+        Add ``"gde_weighted"``: the same embedding in a model that knows each one's sampling
+        covariance (:class:`~scgde.stats.NoisyLogisticRegression`,
+        :class:`~scgde.stats.NoisyRidge`), so that a population of few cells weighs less and is
+        predicted with less confidence. The covariance of a population of one cell, which has
+        none of its own, is pooled from the others.
     n_splits
         Folds, or ``"leave-one-out"`` (one donor at a time; one repeat).
     n_repeats, n_repeats_inductive
@@ -99,15 +101,16 @@ def classify_populations(
     Raises
     ------
     KeyError, ValueError
-        If a key is absent, a label has one value, there are fewer donors of a class than folds, or
-        the embedding was itself trained on the label (use ``setting="inductive"``).
+        If a key or the covariance is absent, a label has one value, there are fewer donors of a
+        class than folds, or the embedding was itself trained on the label (use
+        ``setting="inductive"``).
     """
     require_choice("setting", setting, ("transductive", "inductive", "both"))
     require_choice("task", task, ("auto", "classification", "regression"))
     if setting != "transductive" and model is None:
         raise ValueError(f"setting={setting!r} trains a model in each fold: pass model=.")
     study = _study(adata, embedding_key, donor_key, model if setting == "inductive" else None)
-    own = _own_representations(adata, study, setting, model)
+    own = _own_representations(adata, study, setting, model, errors_in_variables)
     references = _baselines(study, baselines, cell_type_key, seed)
     tables, predictions = [], []
     for label in as_keys(labels_key):
@@ -118,13 +121,15 @@ def classify_populations(
                 "populations included. Use setting='inductive', which trains in each fold, or "
                 "embed with a model without label_head."
             )
-        problem = _problem(study, label, task)
+        problem = label_problem(study.table, study.donors, label, task)
         for representation in (*own, *references):
-            retrains = representation.name == "gde" and representation.setting == "inductive"
+            retrains = representation in own and representation.setting == "inductive"
             splits = list(
-                _splits(problem, n_splits, n_repeats_inductive if retrains else n_repeats, seed)
+                splits_of(problem, n_splits, n_repeats_inductive if retrains else n_repeats, seed)
             )
-            held_out = _held_out(problem, representation, splits, retrains and enable_progress_bar)
+            held_out = held_out_predictions(
+                problem, representation, splits, retrains and enable_progress_bar
+            )
             scores = scores_with_intervals(
                 problem.y, held_out, problem.score, problem.donors, seed=seed
             )
@@ -133,7 +138,7 @@ def classify_populations(
             scores.insert(0, "representation", representation.name)
             scores.insert(0, "label", label)
             tables.append(scores.assign(n_populations=len(problem.y)))
-            predictions.append(_prediction_table(problem, representation, held_out))
+            predictions.append(prediction_table(problem, representation, held_out))
     table = pd.concat(tables, ignore_index=True)
     table.index = table.index.astype(str)
     adata.uns[key_added] = {
@@ -144,6 +149,7 @@ def classify_populations(
         "params": {
             "embedding_key": embedding_key,
             "setting": setting,
+            "errors_in_variables": errors_in_variables,
             "n_splits": str(n_splits),
             "n_repeats": n_repeats,
             "n_repeats_inductive": n_repeats_inductive,
@@ -159,6 +165,7 @@ class _Study(NamedTuple):
 
     table: pd.DataFrame
     embedding: pd.DataFrame | None
+    covariance: np.ndarray | None
     donors: np.ndarray
     params: dict
     cells: Cells | None
@@ -168,13 +175,15 @@ def _study(adata: AnnData, embedding_key: str, donor_key: str | None, model: GDE
     """Collect what is known; of an embedding only if one is needed, that is, without a model."""
     if model is None and "gde_params" in adata.uns:
         params, table, cells = adata.uns["gde_params"], adata.obs, None
+        covariance = None
         embedding = pd.DataFrame(adata.X, index=adata.obs_names)
     else:
         if model is not None:
-            params, embedding = model.get_parameters(), None
+            params, embedding, covariance = model.get_parameters(), None, None
         elif embedding_key in adata.uns:
             result = adata.uns[embedding_key]
             params, embedding = result["params"], result["embedding"]
+            covariance = result.get("covariance")
         else:
             raise KeyError(
                 f"embedding_key={embedding_key!r} is not in adata.uns. Call "
@@ -193,30 +202,75 @@ def _study(adata: AnnData, embedding_key: str, donor_key: str | None, model: GDE
     if donor_key is not None:
         require("donor_key", donor_key, table.columns, "the columns constant within populations")
     donors = np.arange(len(table)) if donor_key is None else pd.factorize(table[donor_key])[0]
-    return _Study(table, embedding, donors, dict(params), cells)
+    return _Study(table, embedding, covariance, donors, dict(params), cells)
 
 
 def _own_representations(
-    adata: AnnData, study: _Study, setting: Setting, model: GDE | None
+    adata: AnnData, study: _Study, setting: Setting, model: GDE | None, weighted: bool
 ) -> list[Representation]:
     own = []
     if setting in ("transductive", "both"):
         fixed = study.embedding.to_numpy()
         own.append(Representation("gde", "transductive", lambda train: fixed))
+        if weighted:
+            if study.covariance is None:
+                raise KeyError(
+                    "errors_in_variables=True needs the embeddings' sampling covariances, which "
+                    "are not there. Call scgde.tl.embed_populations(adata, model, covariance=True) "
+                    "on the AnnData of cells, and pass that."
+                )
+            noise = completed_noise(study.covariance, study.table["n_cells"].to_numpy())
+            own.append(
+                Representation(
+                    "gde_weighted", "transductive", lambda train: fixed, noise=lambda train: noise
+                )
+            )
     if setting in ("inductive", "both"):
         if study.cells is None:
             raise ValueError("setting='inductive' trains models: pass the AnnData of cells.")
-
-        def retrained(train: np.ndarray) -> np.ndarray:
-            cells = adata[np.isin(study.cells.index.codes, train)]
-            fold = model.refit(cells.to_memory() if adata.isbacked else cells.copy())
-            try:
-                return fold.get_population_embedding(adata).to_numpy()
-            finally:
-                fold.release()
-
-        own.append(Representation("gde", "inductive", retrained))
+        folds = _Folds(adata, study, model, weighted)
+        own.append(Representation("gde", "inductive", lambda train: folds[train][0]))
+        if weighted:
+            own.append(
+                Representation(
+                    "gde_weighted",
+                    "inductive",
+                    lambda train: folds[train][0],
+                    noise=lambda train: folds[train][1],
+                )
+            )
     return own
+
+
+class _Folds:
+    """Embeddings ``(P, L)`` by models that saw the training populations only, with covariances.
+
+    Each is kept: the weighted and the unweighted classifier ask for the same.
+    """
+
+    def __init__(self, adata: AnnData, study: _Study, model: GDE, covariance: bool):
+        self.adata, self.study, self.model, self.covariance = adata, study, model, covariance
+        self._kept: dict[bytes, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    def __getitem__(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        key = np.sort(train).tobytes()
+        if key not in self._kept:
+            self._kept[key] = self._embed(train)
+        return self._kept[key]
+
+    def _embed(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        cells = self.adata[np.isin(self.study.cells.index.codes, train)]
+        fold = self.model.refit(cells.to_memory() if self.adata.isbacked else cells.copy())
+        try:
+            found = fold.get_population_embedding(
+                self.adata, return_covariance=self.covariance, enable_progress_bar=False
+            )
+        finally:
+            fold.release()
+        if not self.covariance:
+            return found.to_numpy(), None
+        embedding, covariance = found
+        return embedding.to_numpy(), completed_noise(covariance, self.study.cells.index.sizes)
 
 
 def _baselines(
@@ -242,116 +296,3 @@ def _baselines(
         BASELINES[name](study.cells, moments=moments, cell_type_key=cell_type_key, seed=seed)
         for name in names
     ]
-
-
-class _Problem(NamedTuple):
-    """One label: the populations that have it, and how predictions are made and scored."""
-
-    label: str
-    populations: np.ndarray
-    names: pd.Index
-    y: np.ndarray
-    donors: np.ndarray
-    classes: list[str] | None
-    score: object
-
-
-def _problem(study: _Study, label: str, task: str) -> _Problem:
-    column = study.table[label]
-    known = np.flatnonzero(column.notna())
-    values = column.iloc[known]
-    numeric = pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > 10
-    regression = task == "regression" or (task == "auto" and numeric)
-    if values.nunique() < 2:
-        raise ValueError(f"labels_key={label!r} has one value only; there is nothing to predict.")
-    if regression:
-        y, classes, score = values.to_numpy(dtype=np.float64), None, regression_scores
-    else:
-        categories = pd.Categorical(values).remove_unused_categories()
-        y, classes = categories.codes.astype(np.int64), [str(c) for c in categories.categories]
-        score = classification_scores
-    return _Problem(label, known, study.table.index[known], y, study.donors[known], classes, score)
-
-
-def _splits(problem: _Problem, n_splits: int | str, n_repeats: int, seed: int):
-    """Yield for each repeat its folds: pairs of positions among the labelled populations."""
-    if n_splits == "leave-one-out":
-        yield list(LeaveOneGroupOut().split(problem.y, problem.y, problem.donors))
-        return
-    n_donors = len(np.unique(problem.donors))
-    fewest = n_donors
-    if problem.classes is not None:
-        fewest = min(
-            len(np.unique(problem.donors[problem.y == c])) for c in range(len(problem.classes))
-        )
-    if not 2 <= n_splits <= fewest:
-        raise ValueError(
-            f"n_splits={n_splits} must be from 2 to {fewest}, the number of donors of the rarest "
-            f"class of {problem.label!r}; or use n_splits='leave-one-out'."
-        )
-    for repeat in range(n_repeats):
-        fold: BaseCrossValidator = (
-            GroupKFold(n_splits, shuffle=True, random_state=seed + repeat)
-            if problem.classes is None
-            else StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed + repeat)
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            yield list(fold.split(problem.y, problem.y, problem.donors))
-
-
-def _held_out(
-    problem: _Problem, representation: Representation, splits: list, progress: bool
-) -> np.ndarray:
-    """Return held-out predictions of every repeat, ``(n_repeats, n, n_classes)`` or ``(R, n)``."""
-    shape = (len(splits), len(problem.y))
-    held_out = np.zeros(shape if problem.classes is None else (*shape, len(problem.classes)))
-    jobs = [(r, *fold) for r, folds in enumerate(splits) for fold in folds]
-    for repeat, train, test in track(jobs, "Training in folds", disable=not progress):
-        features = representation.features(problem.populations[train])[problem.populations]
-        predictor = make_pipeline(
-            *representation.steps, StandardScaler(), _predictor(problem, representation)
-        )
-        predictor.fit(features[train], problem.y[train])
-        if problem.classes is None:
-            held_out[repeat, test] = predictor.predict(features[test])
-        else:
-            seen = predictor.classes_
-            held_out[repeat, test[:, None], seen] = predictor.predict_proba(features[test])
-    return held_out
-
-
-def _predictor(problem: _Problem, representation: Representation):
-    if representation.name == "majority":
-        if problem.classes is None:
-            return DummyRegressor()
-        # One class for all folds: where it changes with the fold, the held-out class frequencies
-        # leak into pooled predictions and the AUC of a constant is no longer one half.
-        return DummyClassifier(strategy="constant", constant=np.bincount(problem.y).argmax())
-    if problem.classes is None:
-        return RidgeCV(np.logspace(-2, 4, 13))
-    return LogisticRegression(max_iter=5_000)
-
-
-def _prediction_table(
-    problem: _Problem, representation: Representation, held_out: np.ndarray
-) -> pd.DataFrame:
-    mean = held_out.mean(0)
-    table = pd.DataFrame(
-        {
-            "label": problem.label,
-            "representation": representation.name,
-            "setting": representation.setting,
-            "population": np.asarray(problem.names, dtype=object),
-        }
-    )
-    if problem.classes is None:
-        return table.assign(
-            truth=problem.y.astype(str), prediction=mean.astype(str), probability=np.nan
-        )
-    classes = np.array(problem.classes, dtype=object)
-    return table.assign(
-        truth=classes[problem.y],
-        prediction=classes[mean.argmax(1)],
-        probability=mean[np.arange(len(mean)), problem.y],
-    )

@@ -23,12 +23,15 @@ class Representation(NamedTuple):
 
     ``features(train)`` returns the vectors of all populations, ``(P, k)``, given the numbers of the
     training populations; ``steps`` are transformers that are fitted on those alone.
+    ``noise(train)`` returns the vectors' sampling covariances, ``(P, k, k)``, where there is a
+    model that accounts for them.
     """
 
     name: str
     setting: str
     features: Callable[[np.ndarray], np.ndarray]
     steps: tuple = ()
+    noise: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Cells(NamedTuple):

@@ -1,0 +1,164 @@
+"""Held-out predictions of a label from representations of populations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..metrics import classification_scores, regression_scores
+from ..stats import NoisyLogisticRegression, NoisyRidge
+from ._representations import Representation
+
+
+class Problem(NamedTuple):
+    """One label: the populations that have it, and how predictions are made and scored."""
+
+    label: str
+    populations: np.ndarray
+    names: pd.Index
+    y: np.ndarray
+    donors: np.ndarray
+    classes: list[str] | None
+    score: object
+
+
+def label_problem(table: pd.DataFrame, donors: np.ndarray, label: str, task: str) -> Problem:
+    """Return what is to be predicted: ``label`` of the populations of ``table`` that have one.
+
+    Parameters
+    ----------
+    table
+        Populations x what is constant within them.
+    donors
+        Number of each population's donor.
+    label
+        A column of ``table``.
+    task
+        ``"auto"``, ``"classification"`` or ``"regression"``.
+
+    Raises
+    ------
+    ValueError
+        If the label has one value only.
+    """
+    column = table[label]
+    known = np.flatnonzero(column.notna())
+    values = column.iloc[known]
+    numeric = pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > 10
+    regression = task == "regression" or (task == "auto" and numeric)
+    if values.nunique() < 2:
+        raise ValueError(f"labels_key={label!r} has one value only; there is nothing to predict.")
+    if regression:
+        y, classes, score = values.to_numpy(dtype=np.float64), None, regression_scores
+    else:
+        categories = pd.Categorical(values).remove_unused_categories()
+        y, classes = categories.codes.astype(np.int64), [str(c) for c in categories.categories]
+        score = classification_scores
+    return Problem(label, known, table.index[known], y, donors[known], classes, score)
+
+
+def splits_of(problem: Problem, n_splits: int | str, n_repeats: int, seed: int) -> Iterator[list]:
+    """Yield for each repeat its folds: pairs of positions among the labelled populations."""
+    if n_splits == "leave-one-out":
+        yield list(LeaveOneGroupOut().split(problem.y, problem.y, problem.donors))
+        return
+    n_donors = len(np.unique(problem.donors))
+    fewest = n_donors
+    if problem.classes is not None:
+        fewest = min(
+            len(np.unique(problem.donors[problem.y == c])) for c in range(len(problem.classes))
+        )
+    if not 2 <= n_splits <= fewest:
+        raise ValueError(
+            f"n_splits={n_splits} must be from 2 to {fewest}, the number of donors of the rarest "
+            f"class of {problem.label!r}; or use n_splits='leave-one-out'."
+        )
+    for repeat in range(n_repeats):
+        fold: BaseCrossValidator = (
+            GroupKFold(n_splits, shuffle=True, random_state=seed + repeat)
+            if problem.classes is None
+            else StratifiedGroupKFold(n_splits, shuffle=True, random_state=seed + repeat)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield list(fold.split(problem.y, problem.y, problem.donors))
+
+
+def held_out_predictions(
+    problem: Problem, representation: Representation, splits: list, progress: bool
+) -> np.ndarray:
+    """Return held-out predictions of every repeat, ``(n_repeats, n, n_classes)`` or ``(R, n)``."""
+    shape = (len(splits), len(problem.y))
+    held_out = np.zeros(shape if problem.classes is None else (*shape, len(problem.classes)))
+    jobs = [(r, *fold) for r, folds in enumerate(splits) for fold in folds]
+    for repeat, train, test in track(jobs, "Training in folds", disable=not progress):
+        known = problem.populations
+        features = representation.features(known[train])[known]
+        predictor, noise = _predictor(problem, representation), ((), ())
+        if representation.noise is not None:
+            covariance = representation.noise(known[train])[known]
+            noise = (covariance[train],), (covariance[test],)
+        else:
+            predictor = make_pipeline(*representation.steps, StandardScaler(), predictor)
+        predictor.fit(features[train], problem.y[train], *noise[0])
+        if problem.classes is None:
+            held_out[repeat, test] = predictor.predict(features[test], *noise[1])
+        else:
+            seen = predictor.classes_
+            held_out[repeat, test[:, None], seen] = predictor.predict_proba(
+                features[test], *noise[1]
+            )
+    return held_out
+
+
+def _predictor(problem: Problem, representation: Representation):
+    if representation.name == "majority":
+        if problem.classes is None:
+            return DummyRegressor()
+        # One class for all folds: where it changes with the fold, the held-out class frequencies
+        # leak into pooled predictions and the AUC of a constant is no longer one half.
+        return DummyClassifier(strategy="constant", constant=np.bincount(problem.y).argmax())
+    if representation.noise is not None:
+        return NoisyRidge() if problem.classes is None else NoisyLogisticRegression()
+    if problem.classes is None:
+        return RidgeCV(np.logspace(-2, 4, 13))
+    return LogisticRegression(max_iter=5_000)
+
+
+def prediction_table(
+    problem: Problem, representation: Representation, held_out: np.ndarray
+) -> pd.DataFrame:
+    mean = held_out.mean(0)
+    table = pd.DataFrame(
+        {
+            "label": problem.label,
+            "representation": representation.name,
+            "setting": representation.setting,
+            "population": np.asarray(problem.names, dtype=object),
+        }
+    )
+    if problem.classes is None:
+        return table.assign(
+            truth=problem.y.astype(str), prediction=mean.astype(str), probability=np.nan
+        )
+    classes = np.array(problem.classes, dtype=object)
+    return table.assign(
+        truth=classes[problem.y],
+        prediction=classes[mean.argmax(1)],
+        probability=mean[np.arange(len(mean)), problem.y],
+    )
