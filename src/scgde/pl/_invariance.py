@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 from mudata import MuData
@@ -69,7 +70,7 @@ def _drift(result: dict, ax: Axes) -> None:
     ax.legend(frameon=False, fontsize=8)
 
 
-def _correlations(table, ax: Axes) -> None:
+def _correlations(table: pd.DataFrame, ax: Axes) -> None:
     known = table[table["spearman"].notna()]
     names, components = known["covariate"].unique(), known["axis"].unique()
     width = 0.8 / max(len(components), 1)
