@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scgde.encoders import ENCODERS, Tape, influence, linear_map, pooled_influence
+from scgde.encoders import (
+    ENCODERS,
+    influence,
+    linear_map,
+    mean_jacobians,
+    pooled_influence,
+    sensitivities,
+)
 
 D, L = 7, 4
 
@@ -29,11 +36,20 @@ differentiable = [name for name in ENCODERS.names() if ENCODERS.get(name).differ
 pooled = [name for name in ENCODERS.names() if ENCODERS.get(name).streams]
 
 
-def fast(encoder, x, w, sample=None):
-    states, pools = encoder.layers(x, w)
-    tape = Tape(encoder, [(x, w)] if sample is None else sample, pools)
+@torch.no_grad()
+def fast(encoder, x, w, n_cells=None):
+    """The influence by pooled layers, from pieces of cells."""
+    n_cells = n_cells or x.shape[1]
+
+    def chunks(size=None):
+        for i in range(0, x.shape[1], size or n_cells):
+            piece = slice(i, i + (size or n_cells))
+            yield encoder.embed(x[:, piece]), w[:, piece]
+
+    states, pools = encoder.layers(encoder.embed(x), w)
     readout, _ = linear_map(encoder.readout, pools[-1])
-    return pooled_influence(states, pools, tape.sensitivities(readout))
+    jacobians = mean_jacobians(encoder, chunks, pools)
+    return pooled_influence(states, pools, sensitivities(readout, jacobians))
 
 
 @pytest.mark.parametrize("name", differentiable)
@@ -56,46 +72,33 @@ def test_influences_have_mean_zero(name):
     torch.testing.assert_close(mean, torch.zeros(2, L), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("n_blocks", [None, 1, 2, 3])
 @pytest.mark.parametrize("name", pooled)
-def test_pooled_influence_is_that_of_autograd(name):
-    encoder = made(name)
+def test_pooled_influence_is_that_of_autograd(name, n_blocks):
+    """One and two blocks are written out, three are not; dense hidden layers, unequal weights."""
+    if n_blocks is not None and name not in ("gnn", "resnet_gnn"):
+        pytest.skip("this encoder has no blocks")
+    torch.manual_seed(0)
+    options = {} if n_blocks is None else {"n_blocks": n_blocks}
+    encoder = ENCODERS.get(name)(D, L, 16, **options).eval()
+    for parameter in encoder.parameters():  # norms start as the identity, which would hide errors
+        parameter.data += 0.3 * torch.randn_like(parameter)
     x, w = cells()
     exact = influence(encoder, x, w)
-    torch.testing.assert_close(fast(encoder, x, w).detach(), exact, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", pooled)
-def test_tape_in_pieces(name):
-    encoder = made(name)
-    x, w = cells()
-    pieces = [(x[:, i : i + 4], w[:, i : i + 4]) for i in range(0, x.shape[1], 4)]
-    torch.testing.assert_close(fast(encoder, x, w, pieces), fast(encoder, x, w))
-
-
-@pytest.mark.parametrize("name", ["gnn", "resnet_gnn"])
-def test_jacobians_make_the_same_sensitivities(name):
-    encoder = made(name)
-    x, w = cells()
-    _, pools = encoder.layers(x, w)
-    tape = Tape(encoder, [(x, w)], pools)
-    readout, _ = linear_map(encoder.readout, pools[-1])
-    j = tape.jacobians()
-    assert set(j) == {(1, 0), (2, 0), (2, 1)}
-    second = readout @ j[2, 1]
-    first = second @ j[1, 0] + readout @ j[2, 0]
-    for made_, found in zip((first, second), tape.sensitivities(readout), strict=False):
-        torch.testing.assert_close(made_, found, rtol=1e-4, atol=1e-6)
+    scale = exact.abs().max()
+    torch.testing.assert_close(fast(encoder, x, w) / scale, exact / scale, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast(encoder, x, w, 4) / scale, exact / scale, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", pooled)
 def test_known_pooled_vectors_are_not_computed_again(name):
     encoder = made(name)
     x, w = cells()
-    _, pools = encoder.layers(x, w)
+    embedded = encoder.embed(x)
+    _, pools = encoder.layers(embedded, w)
     shifted = [pools[0] + 1]
-    found = encoder.stream_pools(lambda: [(x, w)], shifted)
+    found = encoder.stream_pools(lambda: [(embedded, w)], shifted)
     assert found[0] is shifted[0]
+    assert len(found) == encoder.n_updates + 1
     if encoder.n_updates:
         assert (found[1] - pools[1]).abs().max() > 1e-4
-    else:
-        assert len(found) == 1

@@ -1,7 +1,8 @@
 """Set encoders: one file each, registered by name in ``ENCODERS``."""
 
-from ._base import ENCODERS, Encoder, PooledEncoder
-from ._influence import Tape, influence, linear_map, pooled_influence
+from ._base import ENCODERS, BlockEncoder, Embedded, Encoder, PooledEncoder
+from ._influence import influence, linear_map, pooled_influence, sensitivities
+from ._jacobians import mean_jacobians
 from .gnn import GNNEncoder
 from .induced_attention import InducedAttentionEncoder
 from .kernel_mean import KernelMeanEncoder
@@ -15,6 +16,8 @@ from .wormhole import WormholeEncoder
 
 __all__ = [
     "ENCODERS",
+    "BlockEncoder",
+    "Embedded",
     "Encoder",
     "GNNEncoder",
     "InducedAttentionEncoder",
@@ -26,9 +29,10 @@ __all__ = [
     "ResNetGNNEncoder",
     "ResNetTransformerEncoder",
     "SelfAttentionEncoder",
-    "Tape",
     "WormholeEncoder",
     "influence",
     "linear_map",
+    "mean_jacobians",
     "pooled_influence",
+    "sensitivities",
 ]

@@ -49,6 +49,9 @@ class Encoder(nn.Module):
         """Embed sets ``x (B, m, n_input)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
 
 
+Embedded = tuple[Tensor, Any]
+
+
 class PooledEncoder(Encoder):
     """An encoder whose cells meet only through pooled vectors, by default weighted means.
 
@@ -65,7 +68,7 @@ class PooledEncoder(Encoder):
     pool: Callable[[Tensor, Tensor], Tensor] = staticmethod(weighted_mean)
 
     @abstractmethod
-    def embed(self, x: Cells) -> tuple[Tensor, Any]:
+    def embed(self, x: Cells) -> Embedded:
         """Return each cell's first hidden state ``(B, m, h)``, and what later blocks need."""
 
     def update(self, block: int, h: Tensor, pooled: Tensor, extra: Any) -> Tensor:
@@ -74,16 +77,41 @@ class PooledEncoder(Encoder):
 
     def forward(self, x: Cells, w: Tensor) -> Tensor:
         """Embed sets of cells."""
-        return self.readout(self.layers(x, w)[1][-1])
+        return self.readout(self.layers(self.embed(x), w)[1][-1])
 
-    def layers(self, x: Cells, w: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return hidden states ``(B, m, h)`` and pooled vectors ``(B, h)`` of every layer."""
-        h, extra = self.embed(x)
+    def layers(self, cells: Embedded, w: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return hidden states ``(B, m, h)`` and pooled vectors ``(B, h)`` of every layer.
+
+        Parameters
+        ----------
+        cells
+            What ``embed`` returned.
+        w
+            Weights ``(B, m)``.
+        """
+        h, extra = cells
         states, pools = [h], [self.pool(h, w)]
         for block in range(self.n_updates):
             states.append(self.update(block, states[-1], pools[-1], extra))
             pools.append(self.pool(states[-1], w))
         return states, pools
+
+    def states(self, cells: Embedded, pools: Sequence[Tensor]) -> list[Tensor]:
+        """Return the hidden states ``(B, m, h)`` of cells in every layer that can be had.
+
+        Parameters
+        ----------
+        cells
+            What ``embed`` returned.
+        pools
+            Pooled vectors ``(B, h)`` of the first layers; the states of one layer more are
+            returned, at most ``n_updates + 1``.
+        """
+        h, extra = cells
+        states = [h]
+        for block, pooled in enumerate(pools[: self.n_updates]):
+            states.append(self.update(block, states[-1], pooled, extra))
+        return states
 
     def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> Tensor:
         """Embed sets too large for memory, at constant memory.
@@ -98,11 +126,13 @@ class PooledEncoder(Encoder):
         -------
         ``(B, n_latent)``, equal to ``forward`` on the whole up to rounding.
         """
-        return self.readout(self.stream_pools(chunks)[-1])
+        return self.readout(
+            self.stream_pools(lambda: ((self.embed(x), w) for x, w in chunks()))[-1]
+        )
 
     def stream_pools(
         self,
-        chunks: Callable[[], Iterable[tuple[Cells, Tensor]]],
+        chunks: Callable[[], Iterable[tuple[Embedded, Tensor]]],
         known: Sequence[Tensor] = (),
     ) -> list[Tensor]:
         """Return the pooled vector ``(B, h)`` of every layer.
@@ -110,34 +140,33 @@ class PooledEncoder(Encoder):
         Parameters
         ----------
         chunks
-            As in :meth:`stream`.
+            As in :meth:`stream`, of cells that ``embed`` has seen.
         known
             Pooled vectors of the first layers, if they are known already.
         """
         pools = list(known)
         while len(pools) <= self.n_updates:
             total: Tensor | float = 0.0
-            for x, w in chunks():
-                total = total + weighted_mean(self.states(x, pools)[-1], w)
+            for cells, w in chunks():
+                total = total + weighted_mean(self.states(cells, pools)[-1], w)
             pools.append(total)
         return pools
 
-    def states(self, x: Cells, pools: Sequence[Tensor]) -> list[Tensor]:
-        """Return the hidden states ``(B, m, h)`` of cells in every layer that can be had.
 
-        Parameters
-        ----------
-        x
-            Cells ``(B, m, n_input)``.
-        pools
-            Pooled vectors ``(B, h)`` of the first layers; the states of one layer more are
-            returned, at most ``n_updates + 1``.
-        """
-        h, extra = self.embed(x)
-        states = [h]
-        for block, pooled in enumerate(pools[: self.n_updates]):
-            states.append(self.update(block, states[-1], pooled, extra))
-        return states
+class BlockEncoder(PooledEncoder):
+    """A pooled encoder whose updates are :class:`~scgde.nn.MeanPooledBlock`, with or without skips.
+
+    ``blocks`` has them; what ``embed`` returns beside the hidden states is a skip ``(B, m, h)`` or
+    None for each.
+    """
+
+    blocks: nn.ModuleList
+
+    def update(
+        self, block: int, h: Tensor, pooled: Tensor, extra: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Apply a block."""
+        return self.blocks[block](h, pooled, extra[block])
 
 
 ENCODERS: Registry[Encoder] = Registry("encoder")

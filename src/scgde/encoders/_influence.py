@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Cells
 from ..nn import weighted_mean
-from ._base import Encoder, PooledEncoder
+from ._base import Encoder
+from ._jacobians import Jacobians
 
 
 def influence(encoder: Encoder, x: Cells, w: Tensor) -> Tensor:
@@ -51,100 +52,27 @@ def linear_map(readout: nn.Module, pooled: Tensor) -> tuple[Tensor, Tensor]:
     return (readout(axes) - offset).t(), offset
 
 
-class Tape:
-    r"""Cells' updates, recorded so that they can be differentiated by the pooled vectors.
+def sensitivities(readout: Tensor, jacobians: Jacobians) -> list[Tensor]:
+    r"""Return the total derivative of the embedding by every layer's pooled vector.
 
-    The hidden states of layer k are a function of the cell and of the pooled vectors
-    :math:`p_0, \dots, p_{k-1}`; so is their mean over the cells recorded, which stand for all.
+    .. math:: A_K = R, \quad A_l = \sum_{k > l} A_k J_{kl}
 
     Parameters
     ----------
-    encoder
-        A pooled encoder.
-    chunks
-        Pieces ``(x: (B, c, n_input), w: (B, c))`` of the cells, or of a sample of them, whose
-        weights sum to one over all pieces. Time is best with some 64 cells a piece.
-    pools
-        Pooled vector ``(B, h)`` of every layer.
+    readout
+        ``R (n_latent, h)``.
+    jacobians
+        As from :func:`mean_jacobians`.
+
+    Returns
+    -------
+    ``(B or 1, n_latent, h)`` for every layer.
     """
-
-    def __init__(
-        self,
-        encoder: PooledEncoder,
-        chunks: Iterable[tuple[Cells, Tensor]],
-        pools: Sequence[Tensor],
-    ):
-        self.widths = [p.shape[-1] for p in pools]
-        self.leaves = [p.detach().clone().requires_grad_() for p in pools[:-1]]
-        self.n_sets = len(pools[-1])
-        self.parts: list[list[Tensor]] = []
-        for x, w in chunks if self.leaves else ():
-            with torch.no_grad():
-                h, extra = encoder.embed(x)
-            means = []
-            with torch.enable_grad():
-                for block, leaf in enumerate(self.leaves):
-                    h = encoder.update(block, h, leaf, extra)
-                    means.append(weighted_mean(h, w))
-            self.parts.append(means)
-
-    def pull(self, layer: int, cotangents: dict[int, Tensor]) -> Tensor:
-        """Return the derivative of linear functions of later pooled vectors by an earlier one.
-
-        Parameters
-        ----------
-        layer
-            The pooled vector by which to differentiate, the others held fixed.
-        cotangents
-            For each later layer that counts, the linear functions ``(B, n, h)``.
-
-        Returns
-        -------
-        ``(B, n, h)``.
-        """
-        rows = [c.transpose(0, 1) for c in cotangents.values()]
-        total = torch.zeros(*rows[0].shape[:2], self.widths[layer], device=rows[0].device)
-        for means in self.parts:
-            (gradient,) = torch.autograd.grad(
-                [means[k - 1] for k in cotangents],
-                self.leaves[layer],
-                rows,
-                retain_graph=True,
-                is_grads_batched=True,
-                allow_unused=True,
-            )
-            total = total if gradient is None else total + gradient
-        return total.transpose(0, 1)
-
-    def sensitivities(self, readout: Tensor) -> list[Tensor]:
-        r"""Return the total derivative of the embedding by every layer's pooled vector.
-
-        .. math:: A_K = R, \quad A_l = \sum_{k > l} A_k J_{kl}, \quad
-            J_{kl} = \sum_j w_j \frac{\partial h^k_j}{\partial p_l}
-
-        Parameters
-        ----------
-        readout
-            ``R (n_latent, h)``.
-
-        Returns
-        -------
-        ``(B, n_latent, h)`` for every layer.
-        """
-        last = len(self.leaves)
-        found = {last: readout.expand(self.n_sets, -1, -1)}
-        for layer in reversed(range(last)):
-            found[layer] = self.pull(layer, dict(found))
-        return [found[layer] for layer in range(last + 1)]
-
-    def jacobians(self) -> dict[tuple[int, int], Tensor]:
-        """Return the mean Jacobians ``J_kl (B, h_k, h_l)`` themselves, by ``(k, l)``, l < k."""
-        found = {}
-        for later in range(1, len(self.widths)):
-            axes = torch.eye(self.widths[later], device=self.leaves[0].device)
-            for layer in range(later):
-                found[later, layer] = self.pull(layer, {later: axes.expand(self.n_sets, -1, -1)})
-        return found
+    last = max((later for later, _ in jacobians), default=0)
+    found = {last: readout[None]}
+    for layer in reversed(range(last)):
+        found[layer] = sum(found[k] @ jacobians[k, layer] for k in range(layer + 1, last + 1))
+    return [found[layer] for layer in range(last + 1)]
 
 
 def pooled_influence(
@@ -161,7 +89,7 @@ def pooled_influence(
     pools
         Pooled vectors ``(B, h)``, of the whole population.
     sensitivity
-        As from :meth:`Tape.sensitivities`.
+        As from :func:`sensitivities`.
 
     Returns
     -------

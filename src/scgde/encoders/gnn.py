@@ -5,11 +5,11 @@ from torch.nn import functional as F
 
 from ..data import Cells
 from ..nn import CellLinear, MeanPooledBlock
-from ._base import ENCODERS, PooledEncoder
+from ._base import ENCODERS, BlockEncoder
 
 
 @ENCODERS.register("gnn")
-class GNNEncoder(PooledEncoder):
+class GNNEncoder(BlockEncoder):
     """Mean-pooled deep sets: message passing on the complete graph of a population's cells.
 
     GDE paper, App. A.1.2. Each layer gives every cell the population's mean.
@@ -31,10 +31,6 @@ class GNNEncoder(PooledEncoder):
         )
         self.readout = nn.Linear(n_hidden, n_latent)
 
-    def embed(self, x: Cells) -> tuple[Tensor, None]:
+    def embed(self, x: Cells) -> tuple[Tensor, list[None]]:
         """Embed cells one by one."""
-        return F.silu(self.project(x)), None
-
-    def update(self, block: int, h: Tensor, pooled: Tensor, extra: None) -> Tensor:
-        """Pass the population's mean to its cells."""
-        return self.blocks[block](h, pooled)
+        return F.silu(self.project(x)), [None] * self.n_updates

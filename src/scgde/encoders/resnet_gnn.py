@@ -5,11 +5,11 @@ from torch.nn import functional as F
 
 from ..data import Cells
 from ..nn import CellLinear, MeanPooledBlock
-from ._base import ENCODERS, PooledEncoder
+from ._base import ENCODERS, BlockEncoder
 
 
 @ENCODERS.register("resnet_gnn")
-class ResNetGNNEncoder(PooledEncoder):
+class ResNetGNNEncoder(BlockEncoder):
     """Mean-pooled residual blocks with skips from the raw cells; the default.
 
     GDE paper, App. A.1.3. The raw cells enter at the start and again in every block; all these
@@ -36,7 +36,3 @@ class ResNetGNNEncoder(PooledEncoder):
         """Embed cells one by one; return the skips of the blocks as well."""
         first, skip, *skips = self.project(x).chunk(self.n_updates + 2, dim=-1)
         return self.norm(self.hidden(F.silu(first)) + skip), tuple(skips)
-
-    def update(self, block: int, h: Tensor, pooled: Tensor, extra: tuple[Tensor, ...]) -> Tensor:
-        """Apply a residual block."""
-        return self.blocks[block](h, pooled, extra[block])

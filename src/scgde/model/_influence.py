@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,16 @@ from torch import Tensor
 from .._errors import require_counts
 from .._scvi import BaseModelClass
 from ..data import SetDataset, whole_populations
-from ..encoders import Tape, influence, linear_map, pooled_influence
+from ..encoders import (
+    Embedded,
+    influence,
+    linear_map,
+    mean_jacobians,
+    pooled_influence,
+    sensitivities,
+)
 from ._progress import tracked
 
-TAPED_CELLS = 64  # of one piece of the tape: its derivatives then stay in the processor's cache
 _N_BOOTSTRAP = 200
 
 
@@ -29,7 +35,6 @@ class InfluenceMixin(BaseModelClass):
         direction: np.ndarray | pd.Series | None = None,
         *,
         max_cells: int = 8192,
-        n_jacobian_cells: int | None = 256,
         enable_progress_bar: bool = True,
     ) -> pd.DataFrame | pd.Series:
         r"""Return how far, and where to, each cell pulls its population's embedding.
@@ -50,8 +55,6 @@ class InfluenceMixin(BaseModelClass):
         direction
             ``(n_latent,)``: return the influence along this direction, in units of its length;
             for instance the difference of two embeddings.
-        n_jacobian_cells
-            As in :meth:`get_population_embedding`.
         enable_progress_bar
             Show progress over populations.
 
@@ -84,7 +87,7 @@ class InfluenceMixin(BaseModelClass):
         for _, rows, weight in tracked(
             list(batches), "Influence", dataset.index.sizes[wanted], enable_progress_bar
         ):
-            _, pieces = self._influence(dataset, rows, weight, max_cells, n_jacobian_cells)
+            _, pieces = self._influence(dataset, rows, weight, max_cells)
             for columns, psi in pieces:
                 psi = psi if along is None else psi @ along.to(psi)
                 real = weight[:, columns].numpy() > 0  # padding repeats cells
@@ -182,12 +185,11 @@ class InfluenceMixin(BaseModelClass):
         rows: np.ndarray,
         weight: Tensor,
         max_cells: int,
-        n_jacobian_cells: int | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return embeddings ``(B, L)`` of sets and their sampling covariances ``(B, L, L)``."""
         if not self.module.encoder.differentiable:
             return self._bootstrap(dataset, rows, weight)
-        z, pieces = self._influence(dataset, rows, weight, max_cells, n_jacobian_cells)
+        z, pieces = self._influence(dataset, rows, weight, max_cells)
         total = torch.zeros(len(rows), self.n_latent_, self.n_latent_, device=z.device)
         for columns, psi in pieces:
             pull = psi * weight[:, columns, None].to(psi)
@@ -205,7 +207,6 @@ class InfluenceMixin(BaseModelClass):
         rows: np.ndarray,
         weight: Tensor,
         max_cells: int,
-        n_jacobian_cells: int | None,
     ) -> tuple[Tensor, Iterator[tuple[slice, Tensor]]]:
         """Return embeddings ``(B, L)``, and cells' influence ``(B, c, L)`` by pieces of columns."""
         encoder = self.module.encoder
@@ -213,44 +214,28 @@ class InfluenceMixin(BaseModelClass):
         if not encoder.streams:
             ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
             return encoder(x, w), iter([(whole, influence(encoder, x, w))])
-        states: list[Tensor] = []
-        if rows.shape[1] <= max_cells:
-            ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
-            states, pools = encoder.layers(x, w)
-        else:
-            pools = encoder.stream_pools(lambda: self._viewed(dataset, rows, weight))
-        sample = self._sample_cells(rows, weight, n_jacobian_cells)
-        size = max(1, TAPED_CELLS // len(rows))
-        tape = Tape(encoder, self._viewed(dataset, *sample, size), pools)
+        in_memory = rows.shape[1] <= max_cells
+        held = list(self._embedded(dataset, rows, weight, rows.shape[1])) if in_memory else None
+
+        def chunks(size: int | None = None) -> Iterable[tuple[Embedded, Tensor]]:
+            if held is not None and size is None:
+                return held
+            return self._embedded(dataset, rows, weight, size)
+
+        pools = encoder.stream_pools(chunks)
         readout, _ = linear_map(encoder.readout, pools[-1])
-        sensitivity = tape.sensitivities(readout)
+        sensitivity = sensitivities(readout, mean_jacobians(encoder, chunks, pools))
 
         def pieces() -> Iterator[tuple[slice, Tensor]]:
-            if states:
-                yield whole, pooled_influence(states, pools, sensitivity)
-                return
             start = 0
-            for x, w in self._viewed(dataset, rows, weight):
+            for cells, w in chunks():
                 piece = slice(start, start + w.shape[1])
                 with torch.no_grad():
-                    yield piece, pooled_influence(encoder.states(x, pools), pools, sensitivity)
+                    states = encoder.states(cells, pools)
+                    yield piece, pooled_influence(states, pools, sensitivity)
                 start = piece.stop
 
         return encoder.readout(pools[-1]), pieces()
-
-    def _sample_cells(
-        self, rows: np.ndarray, weight: Tensor, n_cells: int | None
-    ) -> tuple[np.ndarray, Tensor]:
-        """Return at most ``n_cells`` cells of each set, drawn at random, and their weights."""
-        if n_cells is not None:
-            require_counts(n_jacobian_cells=n_cells)
-        if n_cells is None or rows.shape[1] <= n_cells:
-            return rows, weight
-        # Keys in random order, those of padding last.
-        key = torch.rand(rows.shape, generator=torch.Generator().manual_seed(self.seed_))
-        chosen = torch.where(weight > 0, key, 2.0).topk(n_cells, largest=False).indices
-        own = weight.gather(1, chosen)
-        return np.take_along_axis(rows, chosen.numpy(), 1), own / own.sum(1, keepdim=True)
 
     @torch.no_grad()
     def _bootstrap(
@@ -279,6 +264,13 @@ class InfluenceMixin(BaseModelClass):
         """Iterate over pieces of sets, as the encoder sees them, with their weights."""
         for x, w, library in self._pieces(dataset, rows, weight, size):
             yield self.module.view(x, library), w
+
+    def _embedded(
+        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int | None = None
+    ) -> Iterator[tuple[Embedded, Tensor]]:
+        """Iterate over pieces of sets as a pooled encoder's first layer leaves them."""
+        for x, w in self._viewed(dataset, rows, weight, size):
+            yield self.module.encoder.embed(x), w
 
     @property
     def _encoder_name(self) -> str:

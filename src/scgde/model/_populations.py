@@ -27,7 +27,6 @@ class PopulationMixin(BaseModelClass):
         max_cells: int = 8192,
         *,
         return_covariance: bool = False,
-        n_jacobian_cells: int | None = 256,
         enable_progress_bar: bool = True,
     ) -> pd.DataFrame | tuple[pd.DataFrame, np.ndarray]:
         r"""Embed populations, each from all of its cells; on request with an error bar.
@@ -45,10 +44,6 @@ class PopulationMixin(BaseModelClass):
         return_covariance
             Return the sampling covariance of every embedding too: by how much it would vary if
             other cells of the same population had been measured, as many as there are.
-        n_jacobian_cells
-            Cells of a population, drawn at random, on which the covariance of an encoder with
-            several poolings takes its mean Jacobians; populations of no more cells are exact, and
-            None is exact for all. At 256 the covariance is off by about one per cent.
         enable_progress_bar
             Show progress over populations, where it takes a while.
 
@@ -85,7 +80,7 @@ class PopulationMixin(BaseModelClass):
         for batch, rows, weight in batches:
             if return_covariance:
                 z[batch], covariance[[of[p] for p in batch]] = self._covariance(
-                    dataset, rows, weight, max_cells, n_jacobian_cells
+                    dataset, rows, weight, max_cells
                 )
             else:
                 z[batch] = self._encode(dataset, rows, weight, max_cells)

@@ -12,10 +12,9 @@ from mudata import MuData
 
 from .._scvi import BaseModelClass
 from .._version import __version__
-from ..data import Cells, SetDataset, whole_populations
-from ..encoders import Tape, linear_map
+from ..data import SetDataset, whole_populations
+from ..encoders import Embedded, linear_map, mean_jacobians
 from ..nn import weighted_mean
-from ._influence import TAPED_CELLS
 from ._progress import tracked
 from ._summary import PopulationSummary
 
@@ -32,14 +31,13 @@ class SummaryMixin(BaseModelClass):
         covariance: bool = True,
         source: str = "",
         max_cells: int = 8192,
-        n_jacobian_cells: int | None = 256,
         enable_progress_bar: bool = True,
     ) -> PopulationSummary:
         """Sum up populations, so that lanes and sites can be merged and removed without cells.
 
         Parameters
         ----------
-        adata, populations, max_cells, n_jacobian_cells
+        adata, populations, max_cells
             As in :meth:`get_population_embedding`.
         given
             A merged summary that is not complete: take the next pass over these cells, at its
@@ -94,9 +92,7 @@ class SummaryMixin(BaseModelClass):
             if n:
                 at = given.names.get_indexer(dataset.index.names[batch])
                 pools = [given.pooled(k)[at] for k in range(n)]
-            sums = self._sum_up(
-                dataset, rows, weight, pools, covariance, max_cells, n_jacobian_cells
-            )
+            sums = self._sum_up(dataset, rows, weight, pools, covariance, max_cells)
             parts.append((np.searchsorted(wanted, batch), sums))
         order = np.argsort(np.concatenate([at for at, _ in parts]))
 
@@ -137,22 +133,22 @@ class SummaryMixin(BaseModelClass):
         pools: list[np.ndarray],
         covariance: bool,
         max_cells: int,
-        n_jacobian_cells: int | None,
     ) -> dict[object, np.ndarray]:
         """Return the sums of a batch of populations; pooled vectors not given are their own."""
         encoder, device = self.module.encoder, self.module.device
 
-        def chunks() -> Iterator[tuple[Cells, torch.Tensor]]:
-            size = None if rows.shape[1] > max_cells else rows.shape[1]
-            return self._viewed(dataset, rows, weight, size)
+        def chunks(size: int | None = None) -> Iterator[tuple[Embedded, torch.Tensor]]:
+            if size is None and rows.shape[1] <= max_cells:
+                size = rows.shape[1]
+            return self._embedded(dataset, rows, weight, size)
 
         known = [torch.from_numpy(p).float().to(device) for p in pools]
         known = encoder.stream_pools(chunks, known)
         # In double precision, of cells rather than shares: taking away most of a population leaves
         # a small difference of large sums.
         sums, moments = 0.0, 0.0
-        for x, w in chunks():
-            h = torch.cat(encoder.states(x, known), -1).cpu().double()
+        for cells, w in chunks():
+            h = torch.cat(encoder.states(cells, known), -1).cpu().double()
             real = (w > 0).cpu().double()
             sums = sums + weighted_mean(h, real)
             if covariance:
@@ -164,12 +160,9 @@ class SummaryMixin(BaseModelClass):
             found[f"given_{k}"] = pooled.double().cpu().numpy()
         if covariance:
             found["moments"] = moments.numpy()
-            n = (weight > 0).sum(1).numpy()
-            sample = self._sample_cells(rows, weight, n_jacobian_cells)
-            size = max(1, TAPED_CELLS // len(rows))
-            tape = Tape(encoder, self._viewed(dataset, *sample, size), known)
-            for key, jacobian in tape.jacobians().items():
-                found[key] = jacobian.double().cpu().numpy() * n[:, None, None]
+            n = (weight > 0).sum(1).numpy()[:, None, None]
+            for key, jacobian in mean_jacobians(encoder, chunks, known).items():
+                found[key] = jacobian.double().cpu().numpy() * n
         return found
 
     @torch.no_grad()
@@ -177,7 +170,8 @@ class SummaryMixin(BaseModelClass):
         """Return the encoder's read-out, matrix ``(n_latent, h)`` and intercept."""
         encoder = self.module.encoder
         no_cell = torch.zeros(1, 1, self.module.n_features, device=self.module.device)
-        pooled = encoder.layers(no_cell, torch.ones(1, 1, device=self.module.device))[1][-1]
+        one = torch.ones(1, 1, device=self.module.device)
+        pooled = encoder.layers(encoder.embed(no_cell), one)[1][-1]
         return tuple(a.double().cpu().numpy() for a in linear_map(encoder.readout, pooled))
 
     def _fingerprint(self) -> str:

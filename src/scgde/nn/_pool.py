@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +34,21 @@ def weighted_median(h: Tensor, w: Tensor) -> Tensor:
     return 0.5 * (values.gather(1, lower) + values.gather(1, upper))[:, 0]
 
 
+class BlockSlopes(NamedTuple):
+    r"""What the derivative of a :class:`MeanPooledBlock` by its inputs is made of.
+
+    With :math:`u` before the layer norm, :math:`n` normalised and :math:`\sigma` its scale,
+
+    .. math:: du = W S (C\,dh + V\,dp) + dh, \quad
+        dh' = \Gamma \tfrac{1}{\sigma} (I - \tfrac{1}{h} 1 1^T - \tfrac{1}{h} n n^T)\,du
+    """
+
+    slope: Tensor  # diagonal of S, the slope of the activation, (B, m, h)
+    normal: Tensor  # n, (B, m, h)
+    scale: Tensor  # 1 / sigma, (B, m)
+    output: Tensor  # the cells after the block, (B, m, h)
+
+
 class MeanPooledBlock(nn.Module):
     """Residual block whose cells see their population's weighted mean.
 
@@ -49,9 +66,23 @@ class MeanPooledBlock(nn.Module):
 
     def forward(self, h: Tensor, pooled: Tensor, skip: Tensor | None = None) -> Tensor:
         """Update cells ``h (B, m, h)`` given ``pooled (B, h)`` and a skip from the raw cells."""
-        update = self.out(F.silu(self.cell(h) + self.pool(pooled)[:, None]))
+        return self.norm(self._update(h, pooled, skip)[1])
+
+    def slopes(self, h: Tensor, pooled: Tensor, skip: Tensor | None = None) -> BlockSlopes:
+        """Return the block's derivative for every cell; arguments as in ``forward``."""
+        inner, update = self._update(h, pooled, skip)
+        centred = update - update.mean(-1, keepdim=True)
+        scale = (centred.square().mean(-1, keepdim=True) + self.norm.eps).rsqrt()
+        gate = inner.sigmoid()
+        return BlockSlopes(
+            gate * (1 + inner * (1 - gate)), centred * scale, scale[..., 0], self.norm(update)
+        )
+
+    def _update(self, h: Tensor, pooled: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor]:
+        inner = self.cell(h) + self.pool(pooled)[:, None]
+        update = self.out(F.silu(inner))
         if self.residual:
             update = update + h
         if skip is not None:
             update = update + skip
-        return self.norm(update)
+        return inner, update
