@@ -101,10 +101,8 @@ def hotelling_power(
             f"{n}. Take fewer dimensions."
         )
     bound = stats.f.isf(significance, n_dims, n - n_dims - 1)
-    noncentrality = n_a * n_b / n * distance**2
-    # Past this, scipy's series ends early and the power is one for all that is left.
-    if noncentrality > 1e4:
-        return 1.0
+    # scipy's distribution is undefined at zero, and its series ends too early far from it.
+    noncentrality = np.clip(n_a * n_b / n * distance**2, 1e-9, 1e4)
     return float(stats.ncf.sf(bound, n_dims, n - n_dims - 1, noncentrality))
 
 
