@@ -6,9 +6,9 @@ For each seed a model is trained on the whole cohort without labels. Half of the
 class, drawn at random, are embedded anew by the same model from a few of their cells. Held-out
 donors are then classified in repeated cross-validation, before and after, by the usual logistic
 regression and by the one that knows every embedding's sampling covariance. Loss is what thinning
-costs: ROC-AUC given up, log loss added. Intervals are of a bootstrap over seeds and donors.
+costs: ROC-AUC given up, log loss added; gain is what weighting gives. Intervals are of a bootstrap over seeds and donors.
 
-Stephenson 2021 (32 patients of some 500 cells, Covid) and OneK1K (640 donors of some 150 B cells,
+Stephenson 2021 (32 patients of some 500 cells, Covid) and OneK1K (614 donors of some 150 B cells,
 sex) are read from ``../shared/data``; VALIGA (634 patients of a median of 28 glomeruli, eGFR) is
 bundled. The synthetic cohorts (new donors for each seed) differ between classes in a direction in
 which donors differ little, so that 30 cells leave it in noise.
@@ -164,7 +164,8 @@ def summary(predictions: pd.DataFrame) -> pd.DataFrame:
         )
         found = found.T.reshape(2, 2, 2)  # metric, method, before and after
         cost = (found[..., 0] - found[..., 1]) * np.array([1, -1])[:, None]
-        return np.column_stack([found.reshape(2, 4), cost, cost[:, 0] - cost[:, 1]])
+        gain = (found[:, 1] - found[:, 0]) * np.array([1, -1])[:, None]
+        return np.column_stack([found.reshape(2, 4), cost, cost[:, 0] - cost[:, 1], gain])
 
     rng = np.random.default_rng(0)
     draws = [
@@ -179,6 +180,7 @@ def summary(predictions: pd.DataFrame) -> pd.DataFrame:
     estimate = quantities(np.arange(n_seeds), np.arange(len(truth)))
     names = [f"{METHODS[m]} {state}" for m, state in columns]
     names += ["unweighted loss", "weighted loss", "unweighted minus weighted loss"]
+    names += ["gain by weighting before", "gain by weighting after"]
     return pd.DataFrame(
         [
             (metric, name, estimate[i, j], low[i, j], high[i, j])

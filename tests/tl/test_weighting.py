@@ -12,7 +12,7 @@ from scgde.tl import classify_populations, embed_populations, nearest_population
 from ..conftest import fit, normal_populations
 from ._noisy_cohort import noisy_cohort
 
-QUICK = {"n_repeats": 3, "baselines": [], "enable_progress_bar": False}
+QUICK = {"n_repeats": 1, "baselines": [], "enable_progress_bar": False}
 
 
 def estimates(table, metric):
@@ -22,24 +22,27 @@ def estimates(table, metric):
 
 @pytest.fixture(scope="module")
 def thinned():
-    """A cohort whose every other pair of donors has six cells, the others 500."""
+    """A cohort whose every other pair of donors has six cells, the others 500; its scores."""
     sizes = np.where(np.arange(120) % 4 < 2, 6, 500)
-    return noisy_cohort(120, sizes, shift=2.0)[0]
+    adata, _ = noisy_cohort(120, sizes, shift=2.0)
+    table = classify_populations(adata, ["group", "score"], errors_in_variables=True, **QUICK)
+    return adata, table
 
 
 def test_thinned_donors_cost_less_where_noise_is_known(thinned):
-    table = classify_populations(thinned, ["group", "score"], errors_in_variables=True, **QUICK)
+    adata, table = thinned
     for metric, least in (("roc_auc", 0.02), ("r2", 0.05), ("spearman", 0.02)):
         found = estimates(table, metric)
         assert found["gde_weighted"] > found["gde"] + least, metric
     assert set(table.setting) == {"transductive"}
-    assert thinned.uns["gde_classification"]["params"]["errors_in_variables"]
+    assert adata.uns["gde_classification"]["params"]["errors_in_variables"]
 
 
 def test_noisy_donors_are_predicted_with_less_confidence(thinned):
-    classify_populations(thinned, "group", errors_in_variables=True, **QUICK)
-    predictions = thinned.uns["gde_classification"]["predictions"]
-    few = thinned.obs["donor"].value_counts()[predictions["population"]].to_numpy() == 6
+    adata, _ = thinned
+    predictions = adata.uns["gde_classification"]["predictions"]
+    predictions = predictions[predictions["label"] == "group"]
+    few = adata.obs["donor"].value_counts()[predictions["population"]].to_numpy() == 6
     of_truth = np.where(
         predictions["truth"] == predictions["prediction"],
         predictions["probability"],
@@ -65,7 +68,7 @@ def test_single_cells_are_not_left_out():
     assert np.isfinite(table["estimate"]).all()
 
 
-def test_weights_need_covariances(thinned):
+def test_weights_need_covariances():
     adata, _ = noisy_cohort()
     del adata.uns["gde"]["covariance"]
     for call in (
@@ -76,7 +79,15 @@ def test_weights_need_covariances(thinned):
             call()
 
 
-def test_the_model_is_trained_once_in_each_fold_for_both():
+def test_the_model_is_trained_once_in_each_fold_for_both(monkeypatch):
+    trained = []
+    refit = scgde.model.GDE.refit
+
+    def spy(self, cells, **kwargs):
+        trained.append(len(cells))
+        return refit(self, cells, **kwargs)
+
+    monkeypatch.setattr(scgde.model.GDE, "refit", spy)
     adata = normal_populations(12, n_cells=30)
     scgde.model.GDE.setup_anndata(adata, population_key="population")
     model = scgde.model.GDE(adata, n_latent=4, n_hidden=8)
@@ -93,6 +104,7 @@ def test_the_model_is_trained_once_in_each_fold_for_both():
         baselines=[],
         enable_progress_bar=False,
     )
+    assert len(trained) == 2
     pairs = set(zip(table.representation, table.setting, strict=True))
     assert pairs == {
         (name, setting)

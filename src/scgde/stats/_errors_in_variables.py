@@ -6,7 +6,7 @@ Along a model's direction b, an embedding is a true value and a known error: wit
 .. math:: g_i = \frac{s^2}{s^2 + v_i}, \quad s^2 = \sum_i w_i (e_i^2 - v_i), \quad w_i \propto g_i
 
 its reliability (Carroll, Ruppert, Stefanski & Crainiceanu 2006, *Measurement Error in Nonlinear
-Models*, Sec. 4.4). Models are fitted to, and predict from, what is known of the true value:
+Models*, Ch. 4). Models are fitted to, and predict from, what is known of the true value:
 its mean :math:`g_i e_i` and its variance :math:`g_i v_i`, which makes a probability less sure.
 Populations weigh as they are reliable. Only the model's own directions count. The whole covariance
 of true embeddings, with more coordinates than patients, is known too poorly to correct with:
@@ -131,7 +131,7 @@ class NoisyLogisticRegression(ClassifierMixin, _Direction):
         One factor for all classes, averaged over theirs: so the fit stays a logistic regression.
         """
         reliability = self._reliability(z, noise)
-        # The mean of a sigmoid over a normal logit (MacKay 1992, Eq. 10).
+        # The mean of a sigmoid over a normal logit (MacKay 1992, Neural Comput. 4, 720).
         moderation = 1 / np.sqrt(1 + np.pi / 8 * reliability * self._variance(noise))
         return reliability.mean(1), moderation.mean(1)
 

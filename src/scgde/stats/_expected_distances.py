@@ -58,7 +58,7 @@ def paired_distances(
 
     With d the difference of the means and :math:`V = V_a + V_b`, the squared distance is a
     quadratic form in a normal vector with mean :math:`|d|^2 + \mathrm{tr} V` and variance
-    :math:`4 d'Vd + 2\,\mathrm{tr} V^2` (Mathai & Provost 1992, Sec. 3.2). The interval is that of
+    :math:`4 d'Vd + 2\,\mathrm{tr} V^2` (Mathai & Provost 1992, Ch. 3). The interval is that of
     the gamma distribution with these two moments (Patnaik 1949, for the noncentral chi-squared).
 
     Parameters

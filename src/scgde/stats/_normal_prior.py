@@ -61,10 +61,10 @@ class NormalPrior:
         """Fit mean and covariance of the true embeddings by EM.
 
         Extreme deconvolution with one component (Bovy, Hogg & Roweis 2011, Ann. Appl. Stat. 5,
-        Eqs. 15-16), with the conjugate prior of their Sec. 3.2: in every step the covariance is
-        shrunk, so it is positive definite however few populations there are. It is shrunk towards
-        the shape of the average noise, as populations differ most in what cells differ in; without
-        noise, towards the identity.
+        1657), with their conjugate prior: in every step the covariance is shrunk, so it is positive
+        definite however few populations there are. It is shrunk towards the shape of the average
+        noise, as populations differ most in what cells differ in; without noise, towards the
+        identity.
 
         Parameters
         ----------
@@ -205,7 +205,7 @@ def as_noisy(
 def posterior(
     z: np.ndarray, noise: np.ndarray, mean: np.ndarray, cov: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""Return mean and covariance of the true embedding given the noisy one (Bovy et al., Eq. 14).
+    r"""Return mean and covariance of the true embedding given the noisy one.
 
     .. math:: b = \mu + S (S + N)^{-1} (z - \mu), \quad B = S - S (S + N)^{-1} S
 
