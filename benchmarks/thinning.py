@@ -6,7 +6,8 @@ For each seed a model is trained on the whole cohort without labels. Half of the
 class, drawn at random, are embedded anew by the same model from a few of their cells. Held-out
 donors are then classified in repeated cross-validation, before and after, by the usual logistic
 regression and by the one that knows every embedding's sampling covariance. Loss is what thinning
-costs: ROC-AUC given up, log loss added; gain is what weighting gives. Intervals are of a bootstrap over seeds and donors.
+costs: ROC-AUC given up, log loss added; gain is what weighting gives. Intervals are of a bootstrap
+over seeds and donors.
 
 Stephenson 2021 (32 patients of some 500 cells, Covid) and OneK1K (614 donors of some 150 B cells,
 sex) are read from ``../shared/data``; VALIGA (634 patients of a median of 28 glomeruli, eGFR) is
@@ -95,7 +96,9 @@ def run(name: str, seed: int, n_steps: int, n_draws: int, n_repeats: int) -> pd.
     return pd.concat(found).assign(seed=seed)
 
 
-def thin(adata: AnnData, model: scgde.model.GDE, labels: pd.Series, n_cells: int, seed: list[int]):
+def thin(
+    adata: AnnData, model: scgde.model.GDE, labels: pd.Series, n_cells: int, seed: list[int]
+) -> dict:
     """Return the embedding with half of the donors of each class embedded from few cells."""
     full, codes = adata.uns["gde"], model.get_population_codes()
     rng = np.random.default_rng(seed)
@@ -169,7 +172,7 @@ def summary(predictions: pd.DataFrame) -> pd.DataFrame:
 
     rng = np.random.default_rng(0)
     draws = [
-        # Donors are the same in all seeds, and so is which of them are resampled.
+        # The donors of a real cohort are the same in all seeds, so they are drawn once for all.
         quantities(
             rng.integers(n_seeds, size=n_seeds),
             np.concatenate([rng.choice(c, len(c)) for c in of_class]),

@@ -10,8 +10,8 @@ Models*, Ch. 4). Models are fitted to, and predict from, what is known of the tr
 its mean :math:`g_i e_i` and its variance :math:`g_i v_i`, which makes a probability less sure.
 Populations weigh as they are reliable. Only the model's own directions count. The whole covariance
 of true embeddings, with more coordinates than patients, is known too poorly to correct with:
-discriminant analysis and regression calibration with it gained less on synthetic cohorts, and lost
-on 32 patients.
+discriminant analysis and regression calibration with it gained no more on synthetic cohorts, and
+lost on 32 patients.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class NoisyLogisticRegression(ClassifierMixin, _Direction):
         The labels seen, ``(C,)``.
     coef_, intercept_
         In units of the embedding: ``(C, n_latent)`` and ``(C,)``; one row for two classes.
+    signal_
+        Variance of the true values along each row of ``coef_``.
 
     Examples
     --------
@@ -164,6 +166,8 @@ class NoisyRidge(RegressorMixin, _Direction):
     ----------
     coef_, intercept_
         In units of the embedding, ``(n_latent,)``, and the prediction at the mean embedding.
+    signal_
+        Variance of the true values along ``coef_``, ``(1,)``.
     residual_variance_
         Of the fit, in squared units of the label, without the sampling noise.
     """

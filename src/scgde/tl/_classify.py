@@ -270,7 +270,8 @@ class _Folds:
         if not self.covariance:
             return found.to_numpy(), None
         embedding, covariance = found
-        return embedding.to_numpy(), completed_noise(covariance, self.study.cells.index.sizes)
+        noise = completed_noise(covariance, self.study.cells.index.sizes)
+        return embedding.to_numpy(), noise.astype(np.float32)
 
 
 def _baselines(
