@@ -2,13 +2,14 @@
 
     python -m benchmarks.coverage            # two real cohorts and two synthetic families
 
-Samples of a population's cells are embedded with their covariance, by a model trained on the cohort;
-counted is how often 95 % intervals and ellipsoids hold the embedding of the whole population. Samples
-are drawn without replacement, so covariances are multiplied by 1 - n / N. Intervals are t intervals
-coordinate by coordinate; ellipsoids lie in the eight leading principal axes of the populations'
-embeddings, with Hotelling's factor and, to show what it is for, without (chi squared). Standard
-errors are over populations. OneK1K (40 donors, 85 to 318 cells, 1,000 genes) and Theorell (97
-donors, 500 cells, 14 markers) are read from ``../shared/data``; synthetic populations have 10^5 cells.
+Samples of a population's cells are embedded with their covariance, by a model trained on the
+cohort; counted is how often 95 % intervals and ellipsoids hold the embedding of the whole
+population. Samples are drawn without replacement, so covariances are multiplied by 1 - n / N.
+Intervals are t intervals coordinate by coordinate; ellipsoids lie in the eight leading principal
+axes of the populations' embeddings, with Hotelling's factor and, to show what it is for, without
+(chi squared). Standard errors are over populations. OneK1K (40 donors, 85 to 318 cells, 1,000
+genes) and Theorell (97 donors, 500 cells, 14 markers) are read from ``../shared/data``; synthetic
+populations have 10^5 cells.
 """
 
 from __future__ import annotations
@@ -80,8 +81,7 @@ def coverage(model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int
             n = min(at_once, n_draws - start)
             drawn = np.stack([rng.choice(cells, n_cells, replace=False) for _ in range(n)])
             weight = torch.full((n, n_cells), 1 / n_cells)
-            model.seed_ = int(rng.integers(1 << 30))  # of the cells for the Jacobians
-            z, c = model._covariance(dataset, drawn, weight, 50_000, 256)
+            z, c = model._covariance(dataset, drawn, weight, 50_000)
             off.append(z - whole[population])
             covariance.append(c * (1 - n_cells / size))
         off, covariance = np.concatenate(off), np.concatenate(covariance)

@@ -214,25 +214,32 @@ class InfluenceMixin(BaseModelClass):
         if not encoder.streams:
             ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
             return encoder(x, w), iter([(whole, influence(encoder, x, w))])
-        in_memory = rows.shape[1] <= max_cells
-        held = list(self._embedded(dataset, rows, weight, rows.shape[1])) if in_memory else None
+        held: list[tuple[Embedded, Tensor]] = []
+        states: list[Tensor] = []
+        if rows.shape[1] <= max_cells:
+            held = list(self._embedded(dataset, rows, weight, rows.shape[1]))
+            states, pools = encoder.layers(*held[0])
 
         def chunks(size: int | None = None) -> Iterable[tuple[Embedded, Tensor]]:
-            if held is not None and size is None:
+            if held and size is None:
                 return held
             return self._embedded(dataset, rows, weight, size)
 
-        pools = encoder.stream_pools(chunks)
+        if not held:
+            pools = encoder.stream_pools(chunks)
         readout, _ = linear_map(encoder.readout, pools[-1])
         sensitivity = sensitivities(readout, mean_jacobians(encoder, chunks, pools))
 
         def pieces() -> Iterator[tuple[slice, Tensor]]:
+            if states:
+                yield whole, pooled_influence(states, pools, sensitivity)
+                return
             start = 0
             for cells, w in chunks():
                 piece = slice(start, start + w.shape[1])
                 with torch.no_grad():
-                    states = encoder.states(cells, pools)
-                    yield piece, pooled_influence(states, pools, sensitivity)
+                    of_piece = encoder.states(cells, pools)
+                    yield piece, pooled_influence(of_piece, pools, sensitivity)
                 start = piece.stop
 
         return encoder.readout(pools[-1]), pieces()
