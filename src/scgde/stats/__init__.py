@@ -1,5 +1,6 @@
 """Statistics of noisy embeddings: arrays in, numbers out."""
 
+from ._bootstrap_radius import bootstrap_radius
 from ._cell_covariance import completed_noise, pooled_cell_covariance
 from ._conformal import (
     LabelPValues,
@@ -37,6 +38,7 @@ __all__ = [
     "NoisyRidge",
     "NormalPrior",
     "Novelty",
+    "bootstrap_radius",
     "cells_for_ellipsoid",
     "cells_for_power",
     "completed_noise",

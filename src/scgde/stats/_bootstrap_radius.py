@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+
+from .._errors import require_counts
+
+
+def bootstrap_radius(
+    influence: np.ndarray, level: float = 0.95, n_bootstrap: int = 400, seed: int = 0
+) -> float:
+    r"""Return the squared Mahalanobis radius of a confidence ellipsoid, by the bootstrap-t.
+
+    Hotelling's factor (:func:`hotelling_radius`) holds for normal influences. Those of cells are
+    skewed and heavy-tailed, and of a hundred cells in eight directions the difference counts: the
+    ellipsoid is too small. Here cells are redrawn, and the radius is the quantile of
+
+    .. math:: T^{2*} = \bar\psi^{*T} \hat\Sigma^{*-1} \bar\psi^*
+
+    with mean and covariance of each redrawn sample (Efron 1982, Ch. 10; Hall 1992, Sec. 4.2). From
+    about a thousand cells on the two agree.
+
+    Parameters
+    ----------
+    influence
+        Influence of a population's cells along p directions, ``(n, p)``.
+    level
+        Coverage.
+    n_bootstrap, seed
+        Number of samples redrawn, and the seed of that.
+
+    Returns
+    -------
+    The bound of ``d' S^-1 d`` with the sampling covariance S, as :func:`hotelling_radius`.
+
+    Raises
+    ------
+    ValueError
+        If there are not more cells than directions, values are not finite, or the level is not
+        between 0 and 1.
+    """
+    psi = np.asarray(influence, dtype=np.float64)
+    require_counts(n_bootstrap=n_bootstrap)
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} must be between 0 and 1, as 0.95.")
+    if psi.ndim != 2 or len(psi) <= psi.shape[1]:
+        raise ValueError(
+            f"influence has shape {psi.shape}; it must be cells x directions, with more cells than "
+            "directions. Take fewer directions."
+        )
+    if not np.isfinite(psi).all():
+        raise ValueError("influence has values that are NaN or infinite; leave those cells out.")
+    n, p = psi.shape
+    # T2 does not change with the scale of the directions: whitened, it is best conditioned.
+    centred = psi - psi.mean(0)
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    if size[-1] <= 1e-7 * size[0]:
+        raise ValueError(
+            "influence has directions in which cells do not differ; leave out what follows from "
+            "the others."
+        )
+    white = centred @ (axes.T / size) * np.sqrt(n)
+    pairs = np.einsum("ni,nj->nij", white, white).reshape(n, p * p)
+    rng = np.random.default_rng(seed)
+    found = []
+    # The counts of a redrawn sample are all it takes; pieces keep them small.
+    for start in range(0, n_bootstrap, 100):
+        drawn = min(100, n_bootstrap - start)
+        share = rng.multinomial(n, np.full(n, 1 / n), size=drawn) / n
+        mean = share @ white
+        spread = (share @ pairs).reshape(drawn, p, p) - mean[:, :, None] * mean[:, None]
+        # A sample may repeat too few cells to span all directions: then its T2 is without bound.
+        spread += 1e-12 * np.eye(p)
+        found.append((n - 1) * np.einsum("bi,bi->b", mean, _solve(spread, mean)))
+    return float(np.quantile(np.concatenate(found), level))
+
+
+def _solve(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(matrices, vectors[..., None])[..., 0]
