@@ -55,3 +55,24 @@ def test_copy_and_key(trained):
     assert "mine" in out.uns
     assert "X_mine" in out.obsm
     assert "mine" not in trained.adata.uns
+
+
+def test_populations_that_a_file_brings_back_in_another_order(trained, tmp_path):
+    adata = trained.adata
+    names = {name: f"p{i}" for i, name in enumerate(adata.obs["donor"].cat.categories)}
+    adata.obs["donor"] = adata.obs["donor"].astype(str).replace(names)  # p10 before p2, as text
+    scgde.model.GDE.setup_anndata(adata, population_key="donor")
+    scgde.tl.embed_populations(adata, trained)
+    before = scgde.tl.classify_populations(adata, "severity", n_repeats=2, baselines=[])
+    adata.obs["donor"] = adata.obs["donor"].astype("category")
+    order = [f"p{i}" for i in range(15)]
+    adata.obs["donor"] = adata.obs["donor"].cat.reorder_categories(order)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = anndata.read_h5ad(tmp_path / "a.h5ad")
+    after = scgde.tl.classify_populations(again, "severity", n_repeats=2, baselines=[])
+    assert set(after["metric"]) == set(before["metric"])
+    predicted = again.uns["gde_classification"]["predictions"]
+    assert set(predicted["population"]) == set(order)
+    one = scgde.tl.nearest_populations(again, n_neighbors=2)
+    other = scgde.tl.nearest_populations(adata, n_neighbors=2)
+    pd.testing.assert_frame_equal(one, other)

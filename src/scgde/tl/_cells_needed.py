@@ -16,8 +16,8 @@ from ..stats import (
     hotelling_power,
     pooled_cell_covariance,
 )
-from ._compare_common import Populations, embedded_populations
 from ._neighbors import sampling_noise
+from ._populations import Populations, embedded_populations
 
 _DONORS_PER_DIMENSION = 5
 

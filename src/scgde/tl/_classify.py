@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._errors import listed, require, require_choice
-from ..data import PopulationIndex, as_keys, cells_of, group_cells, population_table
+from ..data import as_keys
 from ..metrics import scores_with_intervals
 from ..model import GDE
 from ..stats import completed_noise
@@ -18,6 +18,7 @@ from ._cross_validation import (
     prediction_table,
     splits_of,
 )
+from ._populations import Populations, embedded_populations
 from ._representations import BASELINES, Cells, Representation, population_moments
 
 Setting = Literal["transductive", "inductive", "both"]
@@ -109,7 +110,9 @@ def classify_populations(
     require_choice("task", task, ("auto", "classification", "regression"))
     if setting != "transductive" and model is None:
         raise ValueError(f"setting={setting!r} trains a model in each fold: pass model=.")
-    study = _study(adata, embedding_key, donor_key, model if setting == "inductive" else None)
+    # Where models are trained in each fold no embedding is needed.
+    trained = model if setting == "inductive" else None
+    study = embedded_populations(adata, embedding_key, donor_key, trained)
     own = _own_representations(adata, study, setting, model, errors_in_variables)
     references = _baselines(study, baselines, cell_type_key, seed)
     tables, predictions = [], []
@@ -160,53 +163,8 @@ def classify_populations(
     return table
 
 
-class _Study(NamedTuple):
-    """Populations, what is known of them, and their cells where there are any."""
-
-    table: pd.DataFrame
-    embedding: pd.DataFrame | None
-    covariance: np.ndarray | None
-    donors: np.ndarray
-    params: dict
-    cells: Cells | None
-
-
-def _study(adata: AnnData, embedding_key: str, donor_key: str | None, model: GDE | None) -> _Study:
-    """Collect what is known; of an embedding only if one is needed, that is, without a model."""
-    if model is None and "gde_params" in adata.uns:
-        params, table, cells = adata.uns["gde_params"], adata.obs, None
-        covariance = None
-        embedding = pd.DataFrame(adata.X, index=adata.obs_names)
-    else:
-        if model is not None:
-            params, embedding, covariance = model.get_parameters(), None, None
-        elif embedding_key in adata.uns:
-            result = adata.uns[embedding_key]
-            params, embedding = result["params"], result["embedding"]
-            covariance = result.get("covariance")
-        else:
-            raise KeyError(
-                f"embedding_key={embedding_key!r} is not in adata.uns. Call "
-                "scgde.tl.embed_populations(adata, model) first."
-            )
-        codes, names = group_cells(adata.obs, list(params["population_key"]))
-        if embedding is not None and list(names) != list(embedding.index):
-            raise ValueError(
-                f"adata.uns[{embedding_key!r}] has other populations than adata.obs now. Call "
-                "scgde.tl.embed_populations again."
-            )
-        table = population_table(adata.obs, codes, names)
-        source = cells_of(adata, params["layer"] or None, params["use_rep"] or None)
-        cells = Cells(source, PopulationIndex(codes, names), bool(params["is_counts"]), adata.obs)
-    donor_key = donor_key or params["donor_key"] or None
-    if donor_key is not None:
-        require("donor_key", donor_key, table.columns, "the columns constant within populations")
-    donors = np.arange(len(table)) if donor_key is None else pd.factorize(table[donor_key])[0]
-    return _Study(table, embedding, covariance, donors, dict(params), cells)
-
-
 def _own_representations(
-    adata: AnnData, study: _Study, setting: Setting, model: GDE | None, weighted: bool
+    adata: AnnData, study: Populations, setting: Setting, model: GDE | None, weighted: bool
 ) -> list[Representation]:
     own = []
     if setting in ("transductive", "both"):
@@ -248,7 +206,7 @@ class _Folds:
     Each is kept: the weighted and the unweighted classifier ask for the same.
     """
 
-    def __init__(self, adata: AnnData, study: _Study, model: GDE, covariance: bool):
+    def __init__(self, adata: AnnData, study: Populations, model: GDE, covariance: bool):
         self.adata, self.study, self.model, self.covariance = adata, study, model, covariance
         self._kept: dict[bytes, tuple[np.ndarray, np.ndarray | None]] = {}
 
@@ -275,7 +233,7 @@ class _Folds:
 
 
 def _baselines(
-    study: _Study, names: Iterable[str] | None, cell_type_key: str | None, seed: int
+    study: Populations, names: Iterable[str] | None, cell_type_key: str | None, seed: int
 ) -> list[Representation]:
     if names is None:
         names = list(BASELINES) if study.cells is not None else ["majority"]

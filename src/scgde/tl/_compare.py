@@ -9,9 +9,9 @@ from anndata import AnnData
 from .._errors import require_choice, require_counts
 from ..model import GDE
 from ._compare_cells import cell_influences, gene_table
-from ._compare_common import Populations, embedded_populations
 from ._compare_groups import compare_groups
 from ._compare_pair import compare_pair
+from ._populations import Populations, embedded_populations
 
 
 def compare_populations(

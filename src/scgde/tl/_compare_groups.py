@@ -10,7 +10,8 @@ from scipy import stats
 from .._errors import listed, require
 from ..data._groups import text_categories
 from ..stats import contrast_distances, contrast_test, fit_groups
-from ._compare_common import Comparison, Populations, Units, leading_axes, sorted_codes, unit_length
+from ._compare_common import Comparison, Units, leading_axes, unit_length
+from ._populations import Populations, sorted_codes
 
 _DONORS_PER_DIMENSION = 3
 _LEVEL = 0.05

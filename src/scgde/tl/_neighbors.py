@@ -6,7 +6,7 @@ from anndata import AnnData
 
 from .._errors import require_counts
 from ..stats import NormalPrior, completed_noise, expected_distances, paired_distances
-from ._compare_common import Populations, embedded_populations
+from ._populations import Populations, embedded_populations
 
 
 def nearest_populations(

@@ -1,0 +1,86 @@
+"""Populations as ``tl`` reads them back from an AnnData."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from .._errors import require
+from ..data import PopulationIndex, cells_of, group_cells, population_table
+from ..model import GDE
+from ._representations import Cells
+
+
+class Populations(NamedTuple):
+    """Populations, what is known of them, and their cells where there are any.
+
+    ``table`` has ``n_cells`` and the columns constant within populations; ``embedding`` and
+    ``covariance (P, L, L)`` are in its order; ``donors (P,)`` are codes, -1 where missing.
+    """
+
+    table: pd.DataFrame
+    embedding: pd.DataFrame | None
+    covariance: np.ndarray | None
+    donor_key: str | None
+    donors: np.ndarray
+    params: dict
+    cells: Cells | None
+
+
+def embedded_populations(
+    adata: AnnData, embedding_key: str, donor_key: str | None, model: GDE | None = None
+) -> Populations:
+    """Return the populations of an AnnData of cells or, after ``get_population_adata``, of them.
+
+    With a model, those that it would embed, without an embedding.
+    """
+    embedding = covariance = cells = None
+    if model is None and "gde_params" in adata.uns:
+        params, table = adata.uns["gde_params"], adata.obs
+        embedding = pd.DataFrame(adata.X, index=adata.obs_names)
+    elif model is None and embedding_key not in adata.uns:
+        raise KeyError(
+            f"embedding_key={embedding_key!r} is not in adata.uns. Call "
+            "scgde.tl.embed_populations(adata, model) first."
+        )
+    else:
+        params = adata.uns[embedding_key]["params"] if model is None else model.get_parameters()
+        codes, names = group_cells(adata.obs, list(params["population_key"]))
+        if model is None:
+            embedding, covariance = _in_order(adata.uns[embedding_key], names, embedding_key)
+        table = population_table(adata.obs, codes, names)
+        source = cells_of(adata, params["layer"] or None, params["use_rep"] or None)
+        cells = Cells(source, PopulationIndex(codes, names), bool(params["is_counts"]), adata.obs)
+    donor_key = donor_key or params["donor_key"] or None
+    if donor_key is not None:
+        require("donor_key", donor_key, table.columns, "the columns constant within populations")
+    donors = sorted_codes(table.index if donor_key is None else table[donor_key])
+    return Populations(table, embedding, covariance, donor_key, donors, dict(params), cells)
+
+
+def _in_order(
+    result: dict, names: pd.Index, embedding_key: str
+) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Return embeddings and covariances in the order of ``names``."""
+    embedding = result["embedding"]
+    # A file may bring the categories back in another order.
+    place = embedding.index.get_indexer(names)
+    if len(names) != len(embedding) or (place < 0).any():
+        raise ValueError(
+            f"adata.uns[{embedding_key!r}] has other populations than adata.obs now. Call "
+            "scgde.tl.embed_populations again."
+        )
+    if "covariance" not in result:
+        return embedding.iloc[place], None
+    return embedding.iloc[place], np.asarray(result["covariance"], dtype=float)[place]
+
+
+def sorted_codes(values: pd.Series | pd.Index) -> np.ndarray:
+    """Return codes of values in their own order, -1 where missing.
+
+    A file may bring populations back in another order; permutations are the same nevertheless.
+    """
+    return pd.factorize(np.asarray(values, dtype=object), sort=True)[0]
