@@ -143,9 +143,10 @@ def main() -> None:
     keys = ["cohort", "calibration", "quantity", "alpha"]
     # Donors are the same with every seed: intervals are over donors, of the average share.
     table = table.groupby(keys, sort=False, dropna=False).agg(
-        hits=("hits", "mean"), n=("n", "first"), seeds=("seed", "nunique")
+        hits=("hits", "mean"), n=("n", "mean"), seeds=("seed", "nunique")
     )
-    shares = [binomtest(round(h), n) for h, n in zip(table["hits"], table["n"], strict=True)]
+    pairs = zip(table["hits"], table["n"], strict=True)
+    shares = [binomtest(round(h), round(n)) for h, n in pairs]
     table.insert(0, "estimate", table["hits"] / table["n"])
     intervals = [share.proportion_ci(method="wilson") for share in shares]
     table.insert(1, "low", [interval.low for interval in intervals])

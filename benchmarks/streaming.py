@@ -111,6 +111,7 @@ def streaming(sizes: list[int]) -> pd.DataFrame:
                 arguments = (str(model), str(path), n_cells, covariance, send)
                 process = fresh.Process(target=embed, args=arguments)
                 process.start()
+                send.close()  # or a process that died would be waited for
                 rows.append(receive.recv())
                 process.join()
                 print(rows[-1])

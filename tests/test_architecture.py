@@ -80,6 +80,15 @@ def test_import_is_light():
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+def test_mixins_do_not_hide_one_another():
+    mixins = [c for c in scgde.model.GDE.__mro__[1:] if c.__module__.startswith("scgde.model.")]
+    own = [{n for n, f in vars(c).items() if inspect.isfunction(f)} for c in mixins]
+    for i, names in enumerate(own):
+        for j in range(i + 1, len(own)):
+            if not issubclass(mixins[i], mixins[j]):
+                assert not names & own[j], (mixins[i], mixins[j])
+
+
 def public_objects():
     for name in LAYERS:
         module = import_module(f"scgde.{name}")

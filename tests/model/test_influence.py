@@ -102,14 +102,23 @@ def test_one_cell_has_no_spread(trained):
 
 def test_medians_are_bootstrapped():
     model = on_normals("median_gnn")
+    adata = model.adata
     z, covariance = covered(model)
     np.testing.assert_allclose(z, model.get_population_embedding(), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(covered(model)[1], covariance)
-    # A median has pi / 2 times the variance of the mean of normal cells; of that order it must be.
-    _, of_mean = covered(on_normals("gnn"))
-    assert (np.trace(covariance, axis1=1, axis2=2) > 0).all()
-    assert np.isfinite(covariance).all()
-    assert covariance.shape == of_mean.shape
+    # A population's own covariance, whatever is embedded beside it.
+    np.testing.assert_allclose(covered(model, populations="p3")[1][0], covariance[5], rtol=1e-3)
+    assert z.index[5] == "p3"
+    # Against other cells of the same population.
+    rng = np.random.default_rng(0)
+    x = np.asarray(adata.X)[(adata.obs["population"] == "p3").to_numpy()]
+    others = rng.normal(x.mean(0), x.std(0), (300, 60, 5)).astype(np.float32)
+    new = anndata.AnnData(others.reshape(-1, 5))
+    new.obs["population"] = np.repeat([f"n{i}" for i in range(300)], 60)
+    spread = np.cov(model.get_population_embedding(new).to_numpy().T)
+    assert 0.6 < np.sqrt(np.trace(covariance[5]) / np.trace(spread)) < 1.6
+    one = adata[[0, *range(60, 120)]].copy()
+    assert np.isnan(covered(model, adata=one)[1][0]).all()
     with pytest.raises(ValueError, match=r"median_gnn.*another encoder"):
         model.get_cell_influence()
 
@@ -169,6 +178,17 @@ def test_backed_cells(trained, tmp_path):
     np.testing.assert_allclose(
         trained.get_cell_influence(backed), trained.get_cell_influence(), rtol=1e-3, atol=1e-5
     )
+
+
+def test_large_populations_of_attention_encoders_are_warned_of():
+    model = on_normals("self_attention")
+    with pytest.warns(UserWarning, match=r"does not stream.*get_drawn_embedding"):
+        model.get_population_embedding(max_cells=50)
+
+
+def test_no_population_asked_for(trained):
+    with pytest.raises(ValueError, match="populations is empty"):
+        trained.get_population_embedding(populations=[])
 
 
 def test_average_over_draws():

@@ -245,7 +245,7 @@ def test_streaming_equals_the_whole(sets, monkeypatch):
     for one in range(2):
         alone = model.get_set_embedding(values[one : one + 1])
         np.testing.assert_allclose(alone.iloc[0], whole.iloc[one], rtol=1e-3, atol=1e-5)
-    monkeypatch.setattr("scgde.model._populations._CHUNK", 17)
+    monkeypatch.setattr("scgde.model._populations.CHUNK", 17)
     streamed = model.get_set_embedding(values, max_cells=20)
     np.testing.assert_allclose(streamed, whole, rtol=1e-3, atol=1e-5)
 

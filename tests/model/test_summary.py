@@ -165,6 +165,15 @@ def test_provenance(models):
     assert set((a + b - a).names) == set(b.names)
     with pytest.raises(ValueError, match="'site A' is in both"):
         _ = a + b + a
+    same(model, a + b - a + a, model.adata)
+    with pytest.raises(ValueError, match=r"'site A' is not in this summary.*'site B'"):
+        _ = a + b - a - a
+    nothing = a - a
+    assert len(nothing) == 0
+    assert len(nothing + b) == len(b + nothing) == len(b)
+    assert (nothing + b).history["operation"].tolist() == ["+", "-", "+"]
+    with pytest.raises(ValueError, match="populations is empty"):
+        model.summarize_populations(populations=[])
 
 
 def test_what_cannot_be_combined(models):

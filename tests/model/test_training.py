@@ -97,7 +97,7 @@ def test_populations_of_unequal_size_embed_from_all_their_cells(trained):
 
 def test_streaming_equals_the_whole(trained, monkeypatch):
     whole = trained.get_population_embedding()
-    monkeypatch.setattr("scgde.model._populations._CHUNK", 7)
+    monkeypatch.setattr("scgde.model._populations.CHUNK", 7)
     np.testing.assert_allclose(
         trained.get_population_embedding(max_cells=10), whole, rtol=1e-3, atol=1e-5
     )

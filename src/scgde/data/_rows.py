@@ -64,6 +64,8 @@ class DiskRows(RowSource):
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
         forwards, place = np.unique(rows, return_inverse=True)
+        if len(forwards) == 0:
+            return self._block(np.arange(1))[:0]
         blocks = [self._block(run) for run in _runs(forwards)]
         if len(blocks) == 1:
             block = blocks[0]

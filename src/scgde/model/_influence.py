@@ -20,6 +20,7 @@ from ..encoders import (
     pooled_influence,
     sensitivities,
 )
+from ._populations import CHUNK
 from ._progress import tracked
 
 _N_BOOTSTRAP = 200
@@ -53,8 +54,8 @@ class InfluenceMixin(BaseModelClass):
         adata, populations, max_cells
             As in :meth:`get_population_embedding`.
         direction
-            ``(n_latent,)``: return the influence along this direction, in units of its length;
-            for instance the difference of two embeddings.
+            ``(n_latent,)``: return the dot product of the influence with this direction; give it
+            unit length to have embedding units.
         enable_progress_bar
             Show progress over populations.
 
@@ -144,11 +145,11 @@ class InfluenceMixin(BaseModelClass):
         dataset = self._dataset(self._validate_anndata(adata))
         names = dataset.index.names
         wanted = self._find(populations, names)
-        rng = np.random.default_rng(self.seed_ if seed is None else seed)
         mean, error = (np.zeros((len(wanted), self.n_latent_), np.float32) for _ in range(2))
         sizes = np.minimum(dataset.index.sizes[wanted], n_draws * cells_per_draw)
         jobs = list(enumerate(wanted))
         for i, population in tracked(jobs, "Embedding draws", sizes, enable_progress_bar):
+            rng = np.random.default_rng([self.seed_ if seed is None else seed, population])
             cells = dataset.index.cells(population)
             whole = len(cells) <= cells_per_draw
             m = len(cells) if whole else cells_per_draw
@@ -217,19 +218,20 @@ class InfluenceMixin(BaseModelClass):
         held: list[tuple[Embedded, Tensor]] = []
         states: list[Tensor] = []
         if rows.shape[1] <= max_cells:
-            held = list(self._embedded(dataset, rows, weight, rows.shape[1]))
+            held = list(self._first_states(dataset, rows, weight, rows.shape[1]))
             states, pools = encoder.layers(*held[0])
 
         def chunks(size: int | None = None) -> Iterable[tuple[Embedded, Tensor]]:
             if held and size is None:
                 return held
-            return self._embedded(dataset, rows, weight, size)
+            return self._first_states(dataset, rows, weight, size or min(CHUNK, max_cells))
 
         if not held:
             pools = encoder.stream_pools(chunks)
         readout, _ = linear_map(encoder.readout, pools[-1])
         sensitivity = sensitivities(readout, mean_jacobians(encoder, chunks, pools))
 
+        @torch.no_grad()
         def pieces() -> Iterator[tuple[slice, Tensor]]:
             if states:
                 yield whole, pooled_influence(states, pools, sensitivity)
@@ -237,9 +239,8 @@ class InfluenceMixin(BaseModelClass):
             start = 0
             for cells, w in chunks():
                 piece = slice(start, start + w.shape[1])
-                with torch.no_grad():
-                    of_piece = encoder.states(cells, pools)
-                    yield piece, pooled_influence(of_piece, pools, sensitivity)
+                of_piece = encoder.states(cells, pools)
+                yield piece, pooled_influence(of_piece, pools, sensitivity)
                 start = piece.stop
 
         return encoder.readout(pools[-1]), pieces()
@@ -251,29 +252,34 @@ class InfluenceMixin(BaseModelClass):
         """Return embeddings, and their covariances over redrawn cells, as weights."""
         encoder = self.module.encoder
         ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
-        generator = torch.Generator().manual_seed(self.seed_)
+        # Seeded by the first cell: what else is embedded beside a population does not matter.
+        generators = [
+            torch.Generator().manual_seed(self.seed_ + 1_000_003 * int(own[0])) for own in rows
+        ]
+        sizes = (weight > 0).sum(1)
         draws = []
         for _ in range(_N_BOOTSTRAP):
             redrawn = torch.zeros_like(weight)
-            for own, to in zip(weight, redrawn, strict=True):
-                n = int((own > 0).sum())
-                drawn = torch.multinomial(own, n, replacement=True, generator=generator)
-                to += torch.bincount(drawn, minlength=len(own)) / n
+            for own, to, n, generator in zip(
+                weight, redrawn, sizes.tolist(), generators, strict=True
+            ):
+                drawn = torch.multinomial(own[:n], n, replacement=True, generator=generator)
+                to[:n] += torch.bincount(drawn, minlength=n) / n
             draws.append(encoder(x, redrawn.to(w)))
         draws = torch.stack(draws)
         centred = draws - draws.mean(0)
         covariance = torch.einsum("kbi,kbj->bij", centred, centred) / (len(draws) - 1)
-        return encoder(x, w).float().cpu().numpy(), covariance.float().cpu().numpy()
+        scale = torch.where(sizes > 1, sizes / (sizes - 1).clamp_min(1), torch.nan)
+        covariance = covariance.float().cpu() * scale[:, None, None]
+        return encoder(x, w).float().cpu().numpy(), covariance.numpy()
 
-    def _viewed(
-        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int | None = None
-    ) -> Iterator:
+    def _viewed(self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int) -> Iterator:
         """Iterate over pieces of sets, as the encoder sees them, with their weights."""
         for x, w, library in self._pieces(dataset, rows, weight, size):
             yield self.module.view(x, library), w
 
-    def _embedded(
-        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int | None = None
+    def _first_states(
+        self, dataset: SetDataset, rows: np.ndarray, weight: Tensor, size: int
     ) -> Iterator[tuple[Embedded, Tensor]]:
         """Iterate over pieces of sets as a pooled encoder's first layer leaves them."""
         for x, w in self._viewed(dataset, rows, weight, size):

@@ -10,7 +10,7 @@ from mudata import MuData
 
 from .._errors import require_choice, require_counts
 from ..stats import conformal_p_values
-from ._prior import PriorMixin
+from ._prior import NoPriorError, PriorMixin
 
 _LEVEL = 0.05
 
@@ -184,7 +184,7 @@ class LimitsMixin(PriorMixin):
             raise TypeError(
                 f"direction={direction!r} is one name; give two, (from, to), or a vector."
             )
-        if len(direction) == 2 and all(isinstance(name, str) for name in direction):
+        if isinstance(direction, tuple | list) and all(isinstance(name, str) for name in direction):
             ends = self.get_population_embedding(adata, list(direction)).to_numpy(dtype=float)
             vector = ends[1] - ends[0]
         else:
@@ -223,7 +223,7 @@ class LimitsMixin(PriorMixin):
         """Return how far codes lie from the training populations, where these can be known."""
         try:
             prior = self.get_embedding_prior(enable_progress_bar=enable_progress_bar)
-        except ValueError as error:
+        except NoPriorError as error:
             warnings.warn(
                 f"How far the path is from the training populations is not said. {error}",
                 UserWarning,

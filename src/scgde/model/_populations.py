@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ from .._scvi import BaseModelClass
 from ..data import POPULATION_KEY, SetDataset, as_keys, population_table, whole_populations
 from ._progress import tracked
 
-_CHUNK = 4096
+CHUNK = 4096
 
 
 class PopulationMixin(BaseModelClass):
@@ -70,22 +71,30 @@ class PopulationMixin(BaseModelClass):
         dataset = self._dataset(adata)
         names = dataset.index.names
         wanted = self._find(populations, names)
+        self._warn_if_large(dataset.index.sizes[wanted], max_cells)
         batches = list(whole_populations(dataset.index, np.unique(wanted), max_cells))
         batches = tracked(batches, "Embedding", dataset.index.sizes[wanted], enable_progress_bar)
         z = np.empty((len(names), self.n_latent_), dtype=np.float32)
-        # One row for each population asked for, not for each that there is: these are large.
-        place = np.unique(wanted, return_inverse=True)[1]
-        covariance = np.empty((place.max() + 1, self.n_latent_, self.n_latent_), dtype=np.float32)
-        of = dict(zip(wanted, place, strict=True))
+        covariance: dict[int, np.ndarray] = {}
         for batch, rows, weight in batches:
             if return_covariance:
-                z[batch], covariance[[of[p] for p in batch]] = self._covariance(
-                    dataset, rows, weight, max_cells
-                )
+                z[batch], found = self._covariance(dataset, rows, weight, max_cells)
+                covariance.update(zip(batch, found, strict=True))
             else:
                 z[batch] = self._encode(dataset, rows, weight, max_cells)
         table = self._table(z[wanted], pd.Index(names[wanted], name="population"))
-        return (table, covariance[place]) if return_covariance else table
+        return (table, np.stack([covariance[p] for p in wanted])) if return_covariance else table
+
+    def _warn_if_large(self, sizes: np.ndarray, max_cells: int) -> None:
+        if sizes.max() > max_cells and not self.module.encoder.streams:
+            warnings.warn(
+                f"{(sizes > max_cells).sum()} populations have more than max_cells={max_cells} "
+                f"cells (the largest {sizes.max()}), and encoder={self._encoder_name!r} does not "
+                "stream: they are embedded whole, which takes memory. get_drawn_embedding averages "
+                "over draws of their cells; pooled encoders, such as 'resnet_gnn', stream.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     @torch.inference_mode()
     def _encode(
@@ -93,7 +102,9 @@ class PopulationMixin(BaseModelClass):
     ) -> np.ndarray:
         """Embed the sets ``rows (B, m)`` under their weights, in chunks if they are large."""
         if rows.shape[1] > max_cells and self.module.encoder.streams:
-            code = self.module.stream(lambda: self._pieces(dataset, rows, weight))
+            code = self.module.stream(
+                lambda: self._pieces(dataset, rows, weight, min(CHUNK, max_cells))
+            )
         else:
             code = self.module.encode(*self._to_device(dataset, rows, weight))
         return code.float().cpu().numpy()
@@ -101,10 +112,7 @@ class PopulationMixin(BaseModelClass):
     def _table(self, z: np.ndarray, index: pd.Index) -> pd.DataFrame:
         return pd.DataFrame(z, index=index, columns=[f"gde_{i}" for i in range(self.n_latent_)])
 
-    def _pieces(
-        self, dataset, rows: np.ndarray, weight: torch.Tensor, size: int | None = None
-    ) -> Iterator:
-        size = _CHUNK if size is None else size
+    def _pieces(self, dataset, rows: np.ndarray, weight: torch.Tensor, size: int) -> Iterator:
         for start in range(0, rows.shape[1], size):
             piece = slice(start, start + size)
             yield self._to_device(dataset, rows[:, piece], weight[:, piece])
@@ -119,6 +127,8 @@ class PopulationMixin(BaseModelClass):
         if populations is None:
             return np.arange(len(names))
         wanted = [str(p) for p in ([populations] if np.ndim(populations) == 0 else populations)]
+        if not wanted:
+            raise ValueError("populations is empty; name some, or leave it out for all.")
         found = names.get_indexer(wanted)
         if (found < 0).any():
             missing = [p for p, i in zip(wanted, found, strict=True) if i < 0]

@@ -9,6 +9,10 @@ from .._scvi import BaseModelClass
 from ..stats import NormalPrior, leave_one_out_distances
 
 
+class NoPriorError(ValueError):
+    """Too little is known of the training populations for a prior of embeddings."""
+
+
 class PriorMixin(BaseModelClass):
     """``get_embedding_prior``: how true embeddings are distributed over populations.
 
@@ -35,7 +39,8 @@ class PriorMixin(BaseModelClass):
         adata
             Populations to fit it on, all of them. By default the populations that were trained on;
             they are embedded once, and what is found is kept with the model until it trains again,
-            in saved models too.
+            in saved models too. They are told by their names: attached data that has other cells
+            under all of these names passes for them.
         enable_progress_bar
             Show progress over populations, where it takes a while.
 
@@ -73,7 +78,7 @@ class PriorMixin(BaseModelClass):
             "model.get_embedding_prior() once before saving it."
         )
         if not self.trained_populations_:
-            raise ValueError("There are no training populations: call model.train() first.")
+            raise NoPriorError("There are no training populations: call model.train() first.")
         lack = "no data is attached"
         if self.adata is not None:
             names = self._dataset().index.names
@@ -81,7 +86,7 @@ class PriorMixin(BaseModelClass):
             if not lost:
                 return self.adata
             lack = f"the data attached lacks {listed(lost, 3)}"
-        raise ValueError(f"The training populations are not known: {lack}. {remedy}")
+        raise NoPriorError(f"The training populations are not known: {lack}. {remedy}")
 
     def _fit_prior(
         self, adata: AnnData | MuData, populations: list[str] | None, enable_progress_bar: bool
@@ -95,7 +100,7 @@ class PriorMixin(BaseModelClass):
         )
         known = np.isfinite(noise).all((1, 2))  # of a single cell no spread can be known
         if known.sum() < 3:
-            raise ValueError(
+            raise NoPriorError(
                 f"A prior of embeddings needs three populations of two or more cells; there are "
                 f"{known.sum()}."
             )

@@ -17,7 +17,7 @@ from ..stats import (
     knn_novelty,
     paired_distances,
 )
-from ._prior import PriorMixin
+from ._prior import NoPriorError, PriorMixin
 from ._query_result import QueryResult
 
 _FEWEST_HELD_OUT = 10
@@ -186,7 +186,7 @@ class QueryMixin(PriorMixin):
     def _query_prior(self, known: _Embedded, enable_progress_bar: bool) -> NormalPrior:
         try:
             return self.get_embedding_prior(enable_progress_bar=enable_progress_bar)
-        except ValueError:  # the populations trained on are not known
+        except NoPriorError:
             return NormalPrior.fit(known.z, known.noise)
 
     def _label_codes(

@@ -15,6 +15,7 @@ from .._version import __version__
 from ..data import SetDataset, whole_populations
 from ..encoders import Embedded, linear_map, mean_jacobians
 from ..nn import weighted_mean
+from ._populations import CHUNK
 from ._progress import tracked
 from ._summary import PopulationSummary
 
@@ -34,6 +35,9 @@ class SummaryMixin(BaseModelClass):
         enable_progress_bar: bool = True,
     ) -> PopulationSummary:
         """Sum up populations, so that lanes and sites can be merged and removed without cells.
+
+        One pass over the cells a pooling layer, one more for the sums, and with a covariance one
+        for the Jacobians.
 
         Parameters
         ----------
@@ -64,9 +68,9 @@ class SummaryMixin(BaseModelClass):
         encoder = self.module.encoder
         if not encoder.streams:
             raise ValueError(
-                f"encoder={self._encoder_name!r} lets cells see one another, so its embeddings do "
-                "not follow from sums and cannot be streamed or merged. Use a pooled encoder, such "
-                "as 'resnet_gnn'; for large populations get_drawn_embedding averages over draws."
+                f"encoder={self._encoder_name!r} does not pool by sums, so its embeddings cannot "
+                "be streamed or merged. Use one that does, such as 'resnet_gnn'; for large "
+                "populations get_drawn_embedding averages over draws of cells."
             )
         model_id = self._fingerprint()
         if given is not None and given.model_id != model_id:
@@ -137,10 +141,10 @@ class SummaryMixin(BaseModelClass):
         """Return the sums of a batch of populations; pooled vectors not given are their own."""
         encoder, device = self.module.encoder, self.module.device
 
+        whole = rows.shape[1] if rows.shape[1] <= max_cells else min(CHUNK, max_cells)
+
         def chunks(size: int | None = None) -> Iterator[tuple[Embedded, torch.Tensor]]:
-            if size is None and rows.shape[1] <= max_cells:
-                size = rows.shape[1]
-            return self._embedded(dataset, rows, weight, size)
+            return self._first_states(dataset, rows, weight, size or whole)
 
         known = [torch.from_numpy(p).float().to(device) for p in pools]
         known = encoder.stream_pools(chunks, known)

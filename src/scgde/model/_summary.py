@@ -16,12 +16,13 @@ _FORMAT = 1
 _TOLERANCE = 1e-5  # float32 sums over a million cells
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class PopulationSummary:
     r"""What embeddings need of populations' cells: sums, which add up over lanes and sites.
 
-    Made by :meth:`~scgde.model.GDE.summarize_populations`; no cell can be read from it. ``a + b``
-    holds the populations of both, those of the same name merged; ``a - b`` takes cells away.
+    Made by :meth:`~scgde.model.GDE.summarize_populations`. ``a + b`` holds the populations of both,
+    those of the same name merged; ``a - b`` takes cells away. It holds no cells, but of a
+    population of one cell, or a difference of one, the sums are that cell's hidden states.
 
     **What is exact.** With one pooling (encoders ``mean``, ``pca_mean``, ``kernel_mean``) the
     embedding is linear in the sums: merging and removing is exact at once. With more, cells see
@@ -156,7 +157,7 @@ class PopulationSummary:
     def __add__(self, other: PopulationSummary) -> PopulationSummary:
         if not isinstance(other, PopulationSummary):
             return NotImplemented
-        twice = self._sources("+") & other._sources("+")
+        twice = self._sources() & other._sources()
         if twice:
             raise ValueError(
                 f"source {listed(sorted(twice))} is in both summaries and would count twice. Leave "
@@ -167,6 +168,12 @@ class PopulationSummary:
     def __sub__(self, other: PopulationSummary) -> PopulationSummary:
         if not isinstance(other, PopulationSummary):
             return NotImplemented
+        absent = other._sources() - self._sources()
+        if absent and self._sources():
+            raise ValueError(
+                f"source {listed(sorted(absent))} is not in this summary, or was removed already; "
+                f"it has {listed(sorted(self._sources()))}."
+            )
         strangers = other.names.difference(self.names)
         if len(strangers):
             raise ValueError(
@@ -180,9 +187,11 @@ class PopulationSummary:
             )
         return self._combine(other, -1)
 
-    def _sources(self, operation: str) -> set[str]:
-        rows = self.history[self.history["operation"] == operation]
-        return set(rows["source"]) - {""}
+    def _sources(self) -> set[str]:
+        """Return the names of the sources that are in it, added and not removed."""
+        counted = self.history["operation"].map({"+": 1, "-": -1})
+        net = counted.groupby(self.history["source"]).sum()
+        return set(net.index[net > 0]) - {""}
 
     def _combine(self, other: PopulationSummary, sign: int) -> PopulationSummary:
         if self.model_id != other.model_id:
@@ -190,6 +199,9 @@ class PopulationSummary:
                 "The summaries are of different models, whose embeddings have nothing in common. "
                 "Train one model, save it, and summarize with the same at every site."
             )
+        if not len(self) or not len(other):
+            kept = self if len(self) else other
+            return replace(kept, history=self._joint_history(other, sign))
         names = self.names.append(other.names.difference(self.names, sort=False))
         mine, its = self.names.get_indexer(names), other.names.get_indexer(names)
         both = (mine >= 0) & (its >= 0)
@@ -223,7 +235,6 @@ class PopulationSummary:
             }
         counts = np.where(mine >= 0, self.counts[mine], 0)
         counts = counts + sign * np.where(its >= 0, other.counts[its], 0)
-        turned = other.history.replace({"operation": {"+": "-", "-": "+"} if sign < 0 else {}})
         merged = replace(
             self,
             names=names,
@@ -232,9 +243,13 @@ class PopulationSummary:
             given=tuple(given),
             moments=moments,
             jacobians=jacobians,
-            history=pd.concat([self.history, turned], ignore_index=True),
+            history=self._joint_history(other, sign),
         )
         return merged._select(counts > 0)
+
+    def _joint_history(self, other: PopulationSummary, sign: int) -> pd.DataFrame:
+        turned = other.history.replace({"operation": {"+": "-", "-": "+"} if sign < 0 else {}})
+        return pd.concat([self.history, turned], ignore_index=True)
 
     @staticmethod
     def _total(sides: tuple[np.ndarray, np.ndarray], sign: int, addable: np.ndarray) -> np.ndarray:

@@ -18,6 +18,16 @@ from ..model import GDE
 
 _N_PERMUTATIONS, _AT_ONCE = 9_999, 1_111
 _CHUNK = 4096
+TAKEN = (
+    "order",
+    "repetition",
+    "weights",
+    "subsampling",
+    "slope",
+    "n_cells",
+    "depth",
+    "mitochondrial_share",
+)
 _FEWEST = 5  # populations; of four no permutation p-value is below 0.04
 
 
@@ -55,7 +65,11 @@ def covariates(
         )
     obs = model._obs(adata)
     own = index.codes >= 0
-    for key in obs_keys:
+    for key in [obs_keys] if isinstance(obs_keys, str) else obs_keys:
+        if key in TAKEN:
+            raise ValueError(
+                f"obs_keys: {key!r} is the name of a check of the report; rename the column."
+            )
         require("obs_keys", key, obs.columns, "adata.obs")
         if not pd.api.types.is_numeric_dtype(obs[key].dtype):
             raise ValueError(f"obs_keys: column {key!r} is not numeric; leave it out.")
