@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from mudata import MuData
 
 import scgde
 from scgde.stats import hotelling_power
@@ -113,6 +114,53 @@ def test_a_trained_model():
     assert len(cells_needed(adata, groupby="group")) == 1
 
 
+def test_every_pair_of_groups_needs_five_donors():
+    adata, _ = noisy_cohort(6, 50)
+    number = adata.obs["donor"].str[1:].astype(int)
+    adata.obs["three"] = (number % 3).astype(str)
+    with pytest.raises(ValueError, match=r"'0' \(2\), '1' \(2\), '2' \(2\).*each pair of groups 5"):
+        cells_needed(adata, groupby="three")
+    adata.obs["two"] = np.where(number < 3, "x", "y")
+    assert cells_needed(adata, groupby="two")["power_limit"].between(0, 1).all()
+
+
+def test_cells_left_out_since_do_not_change_what_was_measured():
+    adata, _ = noisy_cohort(20, 60)
+    adata.obs["donor"] = adata.obs["donor"].astype(str)
+    fewer = adata[np.arange(adata.n_obs) % 3 == 0].copy()
+    for options in ({}, {"groupby": "group"}):
+        pd.testing.assert_frame_equal(
+            cells_needed(fewer, **options), cells_needed(adata, **options)
+        )
+
+
+def test_groups_keep_their_order_and_whole_numbers_their_names():
+    adata, _ = noisy_cohort(12)
+    adata.obs["dose"] = np.where(adata.obs["group"] == "a", 10.0, 2.0)
+    row = cells_needed(adata, groupby="dose").iloc[0]
+    assert (row["group_a"], row["group_b"]) == ("2", "10")
+
+
+def test_donors_must_be_known():
+    adata, _ = noisy_cohort(12)
+    adata.obs["patient"] = adata.obs["donor"].astype(object).where(adata.obs["donor"] != "d001")
+    with pytest.raises(ValueError, match="donor_key='patient' is missing"):
+        cells_needed(adata, groupby="group", donor_key="patient")
+    adata.obs["patient"] = np.nan
+    with pytest.raises(KeyError, match="donor_key='patient'"):
+        cells_needed(adata, groupby="group", donor_key="patient")
+
+
+@pytest.mark.parametrize("tool", [cells_needed, scgde.tl.nearest_populations])
+def test_only_finite_embeddings_of_an_anndata(tool):
+    adata, _ = noisy_cohort(12)
+    with pytest.raises(TypeError, match="AnnData, got MuData"):
+        tool(MuData({"rna": adata}))
+    adata.uns["gde"]["embedding"].iloc[3, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite: 'd003'"):
+        tool(adata)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
@@ -122,7 +170,8 @@ def test_a_trained_model():
         ({"level": 0}, ValueError, "level=0"),
         ({"n_dims": 0}, ValueError, "n_dims=0"),
         ({"groupby": "grup"}, KeyError, "Did you mean 'group'"),
-        ({"groupby": "donor"}, ValueError, "two groups"),
+        ({"groupby": "same"}, ValueError, "two groups or more"),
+        ({"groupby": "donor"}, ValueError, r"'d000' \(1\)"),
         ({"groupby": "group", "donor_key": "hospital"}, KeyError, "donor_key='hospital'"),
         ({"groupby": "group", "donor_key": "half"}, ValueError, "varies within donor"),
         ({"embedding_key": "gd"}, KeyError, "embed_populations"),
@@ -130,6 +179,7 @@ def test_a_trained_model():
 )
 def test_bad_input(arguments, error, match):
     adata, _ = noisy_cohort(10)
+    adata.obs["same"] = "x"
     adata.obs["half"] = np.where(np.arange(adata.n_obs) < 100, "first", "second")
     adata.obs["donor"] = adata.obs["donor"].astype(str)
     with pytest.raises(error, match=match):

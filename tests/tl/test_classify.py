@@ -139,6 +139,12 @@ def test_population_adata(separable):
         classify_populations(populations, "group", baselines=["mean_sd"], **QUICK)
 
 
+def test_baselines_may_be_any_iterable(separable):
+    adata, _ = separable
+    table = classify_populations(adata, "group", baselines=iter(["majority", "mean_sd"]), **QUICK)
+    assert set(table.representation) == {"gde", "majority", "mean_sd"}
+
+
 def test_scores_are_reproducible(separable):
     adata, _ = separable
     tables = [classify_populations(adata, "group", **QUICK) for _ in range(2)]
@@ -167,6 +173,11 @@ def test_an_embedding_trained_on_the_label_is_refused():
         ({"setting": "inductive"}, ValueError, "pass model="),
         ({"setting": "trans"}, ValueError, "setting='trans'"),
         ({"n_splits": 28}, ValueError, "rarest class"),
+        ({"n_splits": "loo"}, ValueError, "n_splits='loo'"),
+        ({"n_splits": 2.5}, TypeError, "n_splits=2.5"),
+        ({"labels_key": "one", "n_splits": "leave-one-out"}, ValueError, "class of one donor"),
+        ({"labels_key": "one"}, ValueError, "class of one donor"),
+        ({"task": "regression"}, ValueError, "no numbers"),
         ({"baselines": ["mean"]}, ValueError, "baselines='mean'"),
         ({"baselines": ["composition"]}, KeyError, "cell_type_key=None"),
         ({"labels_key": "same"}, ValueError, "one value only"),
@@ -176,6 +187,7 @@ def test_an_embedding_trained_on_the_label_is_refused():
 def test_bad_input(separable, arguments, error, match):
     adata, _ = separable
     adata.obs["same"] = "x"
+    adata.obs["one"] = np.where(adata.obs["population"] == "p3", "x", "y")
     before = set(adata.uns)
     with pytest.raises(error, match=match):
         classify_populations(adata, **{"labels_key": "group", **QUICK, **arguments})

@@ -149,6 +149,19 @@ def test_neighbours_are_complete_and_last_in_a_file(tmp_path):
     pd.testing.assert_frame_equal(kept, table, check_dtype=False)
 
 
+def test_distances_name_their_populations(tmp_path):
+    adata, _ = noisy_cohort(12, n_cells=30)
+    names = {f"d{i:03d}": f"p{i}" for i in range(12)}
+    adata.obs["donor"] = adata.obs["donor"].cat.rename_categories(names)  # p10 after p9
+    adata.uns["gde"]["embedding"] = adata.uns["gde"]["embedding"].rename(index=names).sort_index()
+    table = nearest_populations(adata, 3)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    kept = anndata.read_h5ad(tmp_path / "a.h5ad").uns["gde_neighbors"]
+    matrix = pd.DataFrame(kept["distances"], kept["populations"], kept["populations"])
+    found = [matrix.loc[a, b] for a, b in zip(table["population"], table["neighbor"], strict=True)]
+    np.testing.assert_allclose(found, table["distance"])
+
+
 def test_bad_numbers_of_neighbours():
     adata, _ = noisy_cohort(10)
     for wrong in (0, 10):

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import listed, require, require_counts, require_positive
+from ..data._groups import text_categories
 from ..stats import (
     NormalPrior,
     cells_for_ellipsoid,
@@ -16,10 +17,10 @@ from ..stats import (
     hotelling_power,
     pooled_cell_covariance,
 )
-from ._neighbors import sampling_noise
-from ._populations import Populations, embedded_populations
+from ._populations import Populations, embedded_populations, require_donors, sampling_noise
 
 _DONORS_PER_DIMENSION = 5
+_FEWEST_DONORS = 5  # of a pair: with four, one dimension leaves no degree of freedom
 
 
 def cells_needed(
@@ -83,8 +84,9 @@ def cells_needed(
 
     Raises
     ------
-    KeyError, ValueError
-        If a key or the covariance is absent, or there are too few donors.
+    KeyError, TypeError, ValueError
+        If a key or the covariance is absent, or there are too few donors: two in each
+        group and five in each pair of groups.
 
     Notes
     -----
@@ -158,12 +160,20 @@ def _for_groups(
     n_dims: int,
 ) -> pd.DataFrame:
     require("groupby", groupby, study.table.columns, "the columns constant within populations")
-    z, noise, n_cells, groups = _donors(study, noise, groupby)
-    names, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(names) < 2 or sizes.min() < 2 or len(z) < 5:
+    column = text_categories(study.table[groupby])
+    names, group = np.asarray(column.categories, dtype=object), np.asarray(column.codes, dtype=int)
+    require_donors(study, group >= 0, groupby)
+    if len(names) < 2:
         raise ValueError(
-            f"groupby={groupby!r} has the groups {listed(names)} of {listed(sizes)} donors; it "
-            "needs two groups at least, of two donors each and five in all."
+            f"groupby={groupby!r} has the values [{listed(names)}]; it needs two groups or more."
+        )
+    z, noise, n_cells, codes = _donors(study, noise, group, names, groupby)
+    sizes = np.bincount(codes)
+    if sizes.min() < 2 or np.sort(sizes)[:2].sum() < _FEWEST_DONORS:
+        shown = ", ".join(f"{name!r} ({size})" for name, size in zip(names, sizes, strict=True))
+        raise ValueError(
+            f"groupby={groupby!r} has groups of so many donors: {shown}. Each needs two, and each "
+            f"pair of groups {_FEWEST_DONORS}: set the small groups to missing to leave them out."
         )
     rows = []
     for a, b in combinations(range(len(names)), 2):
@@ -179,22 +189,20 @@ def _for_groups(
 
 
 def _donors(
-    study: Populations, noise: np.ndarray, groupby: str
+    study: Populations, noise: np.ndarray, group: np.ndarray, names: np.ndarray, groupby: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return each donor's embedding, sampling covariance, cells and group."""
-    column = study.table[groupby]
-    known = column.notna().to_numpy() & (study.donors >= 0)
+    known = group >= 0
     z = study.embedding.to_numpy(dtype=np.float64)
     n_cells = study.table["n_cells"].to_numpy()
-    values = column.astype(str).to_numpy()
     found = []
     for donor in np.unique(study.donors[known]):
         own = np.flatnonzero(known & (study.donors == donor))
-        if len(set(values[own])) > 1:
+        if len(set(group[own])) > 1:
             name = study.table[study.donor_key].iloc[own[0]]
             raise ValueError(
                 f"groupby={groupby!r} varies within donor {str(name)!r} "
-                f"({listed(sorted(set(values[own])))}); cells_needed compares groups of donors. "
+                f"({listed(names[np.unique(group[own])])}); cells_needed compares groups of donors. "
                 "Give donor_key the column of what was sampled once."
             )
         share = n_cells[own] / n_cells[own].sum()
@@ -203,11 +211,11 @@ def _donors(
                 share @ z[own],
                 np.einsum("p,plk->lk", share**2, noise[own]),
                 n_cells[own].sum(),
-                values[own[0]],
+                group[own[0]],
             )
         )
     z, noise, n_cells, groups = zip(*found, strict=True)
-    return np.stack(z), np.stack(noise), np.array(n_cells), np.array(groups, dtype=object)
+    return np.stack(z), np.stack(noise), np.array(n_cells), np.array(groups)
 
 
 def _pair(

@@ -18,7 +18,7 @@ from ._cross_validation import (
     prediction_table,
     splits_of,
 )
-from ._populations import Populations, embedded_populations
+from ._populations import Populations, embedded_populations, sampling_noise
 from ._representations import BASELINES, Cells, Representation, population_moments
 
 Setting = Literal["transductive", "inductive", "both"]
@@ -80,7 +80,7 @@ def classify_populations(
         covariance (:class:`~scgde.stats.NoisyLogisticRegression`,
         :class:`~scgde.stats.NoisyRidge`), so that a population of few cells weighs less and is
         predicted with less confidence. The covariance of a population of one cell, which has
-        none of its own, is pooled from the others.
+        none of its own, is pooled from all the others, held-out ones included (no label is used).
     n_splits
         Folds, or ``"leave-one-out"`` (one donor at a time; one repeat).
     n_repeats, n_repeats_inductive
@@ -113,7 +113,7 @@ def classify_populations(
     # Where models are trained in each fold no embedding is needed.
     trained = model if setting == "inductive" else None
     study = embedded_populations(adata, embedding_key, donor_key, trained)
-    own = _own_representations(adata, study, setting, model, errors_in_variables)
+    own = _own_representations(adata, study, embedding_key, setting, model, errors_in_variables)
     references = _baselines(study, baselines, cell_type_key, seed)
     tables, predictions = [], []
     for label in as_keys(labels_key):
@@ -164,20 +164,19 @@ def classify_populations(
 
 
 def _own_representations(
-    adata: AnnData, study: Populations, setting: Setting, model: GDE | None, weighted: bool
+    adata: AnnData,
+    study: Populations,
+    embedding_key: str,
+    setting: Setting,
+    model: GDE | None,
+    weighted: bool,
 ) -> list[Representation]:
     own = []
     if setting in ("transductive", "both"):
         fixed = study.embedding.to_numpy()
         own.append(Representation("gde", "transductive", lambda train: fixed))
         if weighted:
-            if study.covariance is None:
-                raise KeyError(
-                    "errors_in_variables=True needs the embeddings' sampling covariances, which "
-                    "are not there. Call scgde.tl.embed_populations(adata, model, covariance=True) "
-                    "on the AnnData of cells, and pass that."
-                )
-            noise = completed_noise(study.covariance, study.table["n_cells"].to_numpy())
+            noise = sampling_noise(study, embedding_key)
             own.append(
                 Representation(
                     "gde_weighted", "transductive", lambda train: fixed, noise=lambda train: noise
@@ -238,6 +237,7 @@ def _baselines(
     if names is None:
         names = list(BASELINES) if study.cells is not None else ["majority"]
         names = [n for n in names if n != "composition" or cell_type_key is not None]
+    names = list(names)
     for name in names:
         require_choice("baselines", name, BASELINES)
     if study.cells is None:

@@ -11,7 +11,7 @@ from .._errors import listed, require
 from ..data._groups import text_categories
 from ..stats import contrast_distances, contrast_test, fit_groups
 from ._compare_common import Comparison, Units, leading_axes, unit_length
-from ._populations import Populations, sorted_codes
+from ._populations import Populations, require_donors, sorted_codes
 
 _DONORS_PER_DIMENSION = 3
 _LEVEL = 0.05
@@ -111,11 +111,7 @@ def _group_units(populations: Populations, groupby: str, block_key: str | None) 
             f"groupby={groupby!r} has the values [{listed(levels)}]; comparing needs two or more."
         )
     group = np.asarray(column.codes, dtype=int)
-    if (populations.donors[group >= 0] < 0).any():
-        raise ValueError(
-            f"donor_key={donor_key!r} is missing for some populations that have a {groupby!r}. "
-            "Fill it in, or set their group to missing to leave them out."
-        )
+    require_donors(populations, group >= 0, groupby)
     block = np.zeros(len(group), dtype=int)
     if block_key is not None:
         require("block_key", block_key, populations.table.columns, known)
@@ -155,8 +151,12 @@ def _group_units(populations: Populations, groupby: str, block_key: str | None) 
 def _contrasts(units: Units, reference: str | None) -> np.ndarray:
     if reference is None:
         return np.array(list(combinations(range(len(units.levels)), 2)))
-    require("reference", str(reference), list(units.levels), "groupby")
-    base = list(units.levels).index(str(reference))
+    levels, name = list(units.levels), str(reference)
+    # Whole numbers stored as floats read "1" as levels.
+    if name not in levels and isinstance(reference, float) and reference.is_integer():
+        name = str(int(reference))
+    require("reference", name, levels, "groupby")
+    base = levels.index(name)
     return np.array([(base, other) for other in range(len(units.levels)) if other != base])
 
 

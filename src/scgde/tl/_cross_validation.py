@@ -20,6 +20,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from .._errors import require_counts
 from ..metrics import classification_scores, regression_scores
 from ..stats import NoisyLogisticRegression, NoisyRidge
 from ._representations import Representation
@@ -64,7 +65,7 @@ def label_problem(table: pd.DataFrame, donors: np.ndarray, label: str, task: str
     if values.nunique() < 2:
         raise ValueError(f"labels_key={label!r} has one value only; there is nothing to predict.")
     if regression:
-        y, classes, score = values.to_numpy(dtype=np.float64), None, regression_scores
+        y, classes, score = _numbers(values, label), None, regression_scores
     else:
         categories = pd.Categorical(values).remove_unused_categories()
         y, classes = categories.codes.astype(np.int64), [str(c) for c in categories.categories]
@@ -72,17 +73,38 @@ def label_problem(table: pd.DataFrame, donors: np.ndarray, label: str, task: str
     return Problem(label, known, table.index[known], y, donors[known], classes, score)
 
 
+def _numbers(values: pd.Series, label: str) -> np.ndarray:
+    try:
+        return values.to_numpy(dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"labels_key={label!r} has values that are no numbers, such as {values.iloc[0]!r}, but "
+            "task='regression' predicts numbers. Use task='classification'."
+        ) from error
+
+
 def splits_of(problem: Problem, n_splits: int | str, n_repeats: int, seed: int) -> Iterator[list]:
     """Yield for each repeat its folds: pairs of positions among the labelled populations."""
-    if n_splits == "leave-one-out":
-        yield list(LeaveOneGroupOut().split(problem.y, problem.y, problem.donors))
-        return
+    if n_splits != "leave-one-out":
+        if isinstance(n_splits, str):
+            raise ValueError(
+                f"n_splits={n_splits!r} must be a whole number of folds, or 'leave-one-out'."
+            )
+        require_counts(n_splits=n_splits)
     n_donors = len(np.unique(problem.donors))
     fewest = n_donors
     if problem.classes is not None:
         fewest = min(
             len(np.unique(problem.donors[problem.y == c])) for c in range(len(problem.classes))
         )
+    if fewest < 2:
+        raise ValueError(
+            f"labels_key={problem.label!r} has a class of one donor only, who cannot be held out "
+            "and learned from. Set that label to missing to leave it out, or merge classes."
+        )
+    if n_splits == "leave-one-out":
+        yield list(LeaveOneGroupOut().split(problem.y, problem.y, problem.donors))
+        return
     if not 2 <= n_splits <= fewest:
         raise ValueError(
             f"n_splits={n_splits} must be from 2 to {fewest}, the number of donors of the rarest "

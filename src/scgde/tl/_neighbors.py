@@ -5,8 +5,8 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import require_counts
-from ..stats import NormalPrior, completed_noise, expected_distances, paired_distances
-from ._populations import Populations, embedded_populations
+from ..stats import NormalPrior, expected_distances, paired_distances
+from ._populations import embedded_populations, sampling_noise
 
 
 def nearest_populations(
@@ -44,11 +44,12 @@ def nearest_populations(
     embeddings (root of the expected square, in units of the embedding) with its
     ``standard_error``, ``low`` and ``high``, and ``plain_distance`` between the embeddings as they
     are. Also written to ``.uns[key_added]``: ``neighbors``, that table; ``distances``, array of all
-    ``distance``, populations x populations in the order of the embedding; ``params``.
+    ``distance``, populations x populations; ``populations``, array of their names in its order;
+    ``params``.
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, TypeError, ValueError
         If the embedding or its covariance is absent, or there are no ``n_neighbors`` others.
     """
     require_counts(n_neighbors=n_neighbors)
@@ -79,23 +80,7 @@ def nearest_populations(
     adata.uns[key_added] = {
         "neighbors": table,
         "distances": matrix,
+        "populations": names.to_numpy(dtype=object),
         "params": {"embedding_key": embedding_key, "n_neighbors": n_neighbors, "level": level},
     }
     return table
-
-
-def sampling_noise(study: Populations, embedding_key: str) -> np.ndarray:
-    """Return the sampling covariance ``(P, L, L)`` of each embedding, those of one cell filled in.
-
-    Raises
-    ------
-    KeyError
-        If there are none.
-    """
-    if study.covariance is None:
-        raise KeyError(
-            f"adata.uns[{embedding_key!r}] has no 'covariance' of the embeddings. Call "
-            "scgde.tl.embed_populations(adata, model, covariance=True) on the AnnData of cells, "
-            "and pass that."
-        )
-    return completed_noise(study.covariance, study.table["n_cells"].to_numpy())
