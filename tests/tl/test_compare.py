@@ -272,11 +272,11 @@ def test_mistakes_are_named(study):
         compare(adata, groupby="arm")
     with pytest.raises(TypeError, match="MuData"):
         compare(MuData({"rna": adata}), groupby="arm")
-    with pytest.raises(ValueError, match="sampling covariances"):
+    with pytest.raises(KeyError, match="sampling covariances"):
         compare(model.get_population_adata(adata), "p1", "p2")
     other = scgde.model.GDE(model.adata, encoder="mean", n_latent=2, n_hidden=8)
     with pytest.raises(ValueError, match="n_latent=2"):
         compare(adata, "p1", "p2", model=other)
     del adata.uns["gde"]["covariance"]
-    with pytest.raises(ValueError, match="covariance=True"):
+    with pytest.raises(KeyError, match="covariance=True"):
         compare(adata, "p1", "p2")

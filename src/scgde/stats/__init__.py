@@ -1,6 +1,7 @@
 """Statistics of noisy embeddings: arrays in, numbers out."""
 
 from ._bootstrap_radius import bootstrap_radius
+from ._bootstrap_test import bootstrap_test
 from ._cell_covariance import completed_noise, pooled_cell_covariance
 from ._conformal import (
     LabelPValues,
@@ -39,6 +40,7 @@ __all__ = [
     "NormalPrior",
     "Novelty",
     "bootstrap_radius",
+    "bootstrap_test",
     "cells_for_ellipsoid",
     "cells_for_power",
     "completed_noise",

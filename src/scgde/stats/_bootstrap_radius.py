@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from .._errors import require_counts
@@ -59,20 +61,41 @@ def bootstrap_radius(
             "the others."
         )
     white = centred @ (axes.T / size) * np.sqrt(n)
-    pairs = np.einsum("ni,nj->nij", white, white).reshape(n, p * p)
     rng = np.random.default_rng(seed)
-    found = []
+    found = [
+        (n - 1) * squared_lengths(mean, spread)
+        for mean, spread in redrawn_moments(white, n_bootstrap, rng)
+    ]
+    return float(np.quantile(np.concatenate(found), level))
+
+
+def redrawn_moments(
+    white: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield means ``(k, p)`` and covariances ``(k, p, p)``, over n, of samples redrawn.
+
+    Parameters
+    ----------
+    white
+        Centred influences of cells ``(n, p)``.
+    n_bootstrap
+        Samples in all; a piece has a hundred at most.
+    rng
+        Random generator.
+    """
+    n, p = white.shape
+    pairs = np.einsum("ni,nj->nij", white, white).reshape(n, p * p)
     # The counts of a redrawn sample are all it takes; pieces keep them small.
     for start in range(0, n_bootstrap, 100):
         drawn = min(100, n_bootstrap - start)
         share = rng.multinomial(n, np.full(n, 1 / n), size=drawn) / n
         mean = share @ white
         spread = (share @ pairs).reshape(drawn, p, p) - mean[:, :, None] * mean[:, None]
-        # A sample may repeat too few cells to span all directions: then its T2 is without bound.
-        spread += 1e-12 * np.eye(p)
-        found.append((n - 1) * np.einsum("bi,bi->b", mean, _solve(spread, mean)))
-    return float(np.quantile(np.concatenate(found), level))
+        yield mean, spread
 
 
-def _solve(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return np.linalg.solve(matrices, vectors[..., None])[..., 0]
+def squared_lengths(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Return ``v' M^-1 v`` of each vector ``(k, p)``, in units in which M is about one."""
+    # A sample may repeat too few cells to span all directions: then its T2 is without bound.
+    matrices = matrices + 1e-12 * np.eye(vectors.shape[1])
+    return np.einsum("bi,bi->b", vectors, np.linalg.solve(matrices, vectors[..., None])[..., 0])

@@ -89,10 +89,14 @@ def contrast_test(
         V = \sum_i \frac{a_i^2}{1 - h_i} r_i r_i', \quad d = \sum_i a_i z_i
 
     with the residuals r and leverages h of least squares on group and block, so that without
-    blocks ``V = S_a / n_a + S_b / n_b``. It does not pool the groups' covariances: by such a
-    statistic a permutation test keeps its level, approximately, even where groups differ in spread
-    (Chung & Romano, Annals of Statistics 41, 2013), as they do if one has fewer cells. ``V`` is
-    shrunk to its diagonal by p / (p + degrees of freedom), as donors are few.
+    blocks ``V = S_a / n_a + S_b / n_b``. ``V`` is shrunk to its diagonal by
+    p / (p + degrees of freedom), as donors are few.
+
+    The null is that units of the groups are alike, their spread and noise included. The statistic
+    does not pool the groups' covariances, so that with many units groups may differ in spread
+    (Chung & Romano, Annals of Statistics 41, 2013). With few, mild differences keep the level: of
+    8 against 12 units at 5 %, the fewer with 1.3 times the standard deviation, 6.3 % are rejected.
+    Larger ones in groups of unequal number do not: 11.5 % at twice, 17.5 % at three times.
 
     For the p-value of a contrast the units of its two groups alone are permuted, so that it is
     exact if these are alike, whatever the others. For the adjusted one all units are, with all

@@ -202,8 +202,8 @@ def _donors(
             name = study.table[study.donor_key].iloc[own[0]]
             raise ValueError(
                 f"groupby={groupby!r} varies within donor {str(name)!r} "
-                f"({listed(names[np.unique(group[own])])}); cells_needed compares groups of donors. "
-                "Give donor_key the column of what was sampled once."
+                f"({listed(names[np.unique(group[own])])}); cells_needed compares groups of "
+                "donors. Give donor_key the column of what was sampled once."
             )
         share = n_cells[own] / n_cells[own].sum()
         found.append(

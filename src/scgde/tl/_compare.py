@@ -3,15 +3,16 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._errors import require_choice, require_counts
+from .._errors import listed, require_choice, require_counts
 from ..model import GDE
 from ._compare_cells import cell_influences, gene_table
 from ._compare_groups import compare_groups
-from ._compare_pair import compare_pair
-from ._populations import Populations, embedded_populations
+from ._compare_pair import compare_pair, require_pair
+from ._populations import Populations, embedded_populations, require_covariance
 
 
 def compare_populations(
@@ -37,12 +38,16 @@ def compare_populations(
     """Test two populations, or groups of donors, against each other; then which cells and genes.
 
     **Two populations** (``a``, ``b``): Hotelling's test from the sampling covariances of their
-    embeddings (:func:`scgde.stats.hotelling_test`). Its null is that both are samples of cells of
+    embeddings (:func:`scgde.stats.hotelling_test`), or with the ``model`` the bootstrap
+    (:func:`scgde.stats.bootstrap_test`). Without a model, skewed cells (as of a rare type) of few
+    against many reject too often: give the model. Its null is that both are samples of cells of
     one and the same distribution. Two donors of one diagnosis differ too, so with cells enough it
     rejects for any two donors: to say anything of a diagnosis, compare groups.
 
     **Groups of donors** (``groupby``): permutation of donors (:func:`scgde.stats.contrast_test`).
-    Its null is that donors of the groups are alike, whatever their number of cells.
+    Its null is that donors of the groups are alike, in spread and sampling noise too. Where one
+    group's spread is much the larger, as of far fewer cells, and groups are of unequal number, it
+    rejects too often: a warning says so.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ def compare_populations(
     embedding_key
         ``key_added`` of :func:`embed_populations`.
     model
-        The model of that embedding, for the influence of cells.
+        The model of that embedding, for the influence of cells, and of a pair for its p-value.
     n_dims
         Dimensions of the test at most. Of two populations: the leading principal axes of all other
         populations, or, where these are few, of the two's influences; one for each 30 cells of the
@@ -75,9 +80,10 @@ def compare_populations(
         Permutations of donors.
     correction
         Of p-values for several contrasts: ``"max-t"`` (familywise error; Westfall & Young) or
-        ``"fdr"`` (Benjamini & Hochberg).
+        ``"fdr"`` (Benjamini & Hochberg). Max-T is exact if no groups differ, else approximate.
     n_bootstrap
-        Bootstrap draws of donors, for the interval of the distance.
+        Bootstrap draws: of donors, for the interval of the distance; of a pair's cells, for its
+        p-value with a model, which is ``1 / (n_bootstrap + 1)`` or more.
     genes
         Compare genes too, which takes a pass over the cells.
     seed
@@ -93,7 +99,8 @@ def compare_populations(
     ``statistic``, Hotelling's T2, of groups one that does not pool their covariances; ``n_dims``;
     ``n_a``, ``n_b``, units; ``p_value``, ``p_adjusted``; ``distance``, ``low``, ``high``:
     Mahalanobis distance in standard deviations between units (of a pair: of single cells'
-    influences), less its bias, with a 95 % interval. Of a pair also ``f``, ``df1``, ``df2`` and
+    influences), less its bias, with a 95 % interval. Of a pair also ``method`` of its p-value,
+    "hotelling" or "bootstrap-t"; Hotelling's ``f``, ``df1``, ``df2`` and ``p_hotelling``; and
     ``axes``, where the axes are from; of groups ``smallest_p_value``, which the number of donors
     allows. Also written to ``.uns[key_added]``:
 
@@ -107,7 +114,8 @@ def compare_populations(
         empty for others), ``score``, ``standard_error`` (of sampling cells; of populations only).
     ``genes``
         Each gene in each contrast, by p-value: ``mean_a``, ``mean_b`` (log-normalised if counts),
-        ``difference``, ``t``, ``p_value``, ``p_adjusted`` (Benjamini-Hochberg). Of groups Welch's
+        ``difference``, ``t`` (infinite for genes constant on both sides, but different),
+        ``p_value``, ``p_adjusted`` (Benjamini-Hochberg). Of groups Welch's
         test over donors (with blocks, least squares on group and block); of two populations over
         cells. With a model, ``influence_correlation``: of gene and influence over the cells, within
         populations.
@@ -120,9 +128,9 @@ def compare_populations(
 
     Raises
     ------
-    KeyError, ValueError
-        If a name or column is unknown, covariances are needed and absent, donors are too few, or
-        group and block cannot be told apart.
+    KeyError, TypeError, ValueError
+        If a name or column is unknown, covariances are needed and absent, donors are too few,
+        group and block cannot be told apart, or the model embeds otherwise than what is stored.
 
     Examples
     --------
@@ -143,23 +151,30 @@ def compare_populations(
             f"a={a!r}, b={b!r}, groupby={groupby!r}: name either two populations, a and b, or a "
             "column of groups, groupby."
         )
-    if not isinstance(adata, AnnData):
-        raise TypeError(
-            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData compare the "
-            "populations: model.get_population_adata(mdata)."
-        )
     populations = embedded_populations(adata, embedding_key, donor_key)
-    if model is not None:
-        _require_same_model(populations, model)
+    names, n_cells, psi = populations.table.index, populations.table["n_cells"].to_numpy(), None
     if of_pair:
-        _require_covariance(populations, embedding_key)
+        covariance = require_covariance(populations, embedding_key)
+        pair = require_pair(names, n_cells, str(a), str(b))
+    if model is not None:
+        compared = pair if of_pair else [int(n_cells.argmin())]
+        _require_same_model(adata, populations, model, names[compared])
+    if of_pair:
+        sides = None
+        if model is not None:
+            psi = model.get_cell_influence(
+                adata, list(names[pair]), enable_progress_bar=enable_progress_bar
+            ).to_numpy(dtype=float)
+            sides = tuple(psi[populations.cells.index.cells(i)] for i in pair)
         comparison = compare_pair(
             populations.embedding,
-            populations.covariance,
-            populations.table["n_cells"].to_numpy(),
+            covariance,
+            n_cells,
             str(a),
             str(b),
             n_dims,
+            sides,
+            n_bootstrap,
             seed,
         )
     else:
@@ -186,22 +201,22 @@ def compare_populations(
     }
     influence, obs_keys = None, []
     if model is not None:
-        influence = cell_influences(
-            adata, model, populations.table.index, comparison, enable_progress_bar
+        influence = (
+            cell_influences(adata, model, names, comparison, enable_progress_bar)
+            if psi is None
+            else comparison.directions @ psi.T
         )
         obs_keys = [key_added] if len(tests) == 1 else _column_names(key_added, tests.index)
-        for key, values in zip(obs_keys, influence, strict=True):
-            adata.obs[key] = values
     if genes and populations.cells is not None:
         use_rep = populations.params["use_rep"]
         width = populations.cells.source.shape[1]
-        names = [f"{use_rep}_{i}" for i in range(width)] if use_rep else adata.var_names
+        genes_of = [f"{use_rep}_{i}" for i in range(width)] if use_rep else adata.var_names
         result["genes"] = gene_table(
-            populations.cells, pd.Index(names), comparison, influence, enable_progress_bar
+            populations.cells, pd.Index(genes_of), comparison, influence, enable_progress_bar
         )
     result["params"] = {
-        "a": a or "",
-        "b": b or "",
+        "a": "" if a is None else str(a),
+        "b": "" if b is None else str(b),
         "groupby": groupby or "",
         "reference": "" if reference is None else str(reference),
         "donor_key": populations.donor_key or "",
@@ -213,24 +228,20 @@ def compare_populations(
         "obs_keys": obs_keys,
         "seed": seed,
     }
+    before = adata.uns.get(key_added, {}).get("params", {}).get("obs_keys", [])
+    stale = [key for key in before if key in adata.obs]
+    if stale:
+        adata.obs = adata.obs.drop(columns=stale)
+    for i, key in enumerate(obs_keys):
+        adata.obs[key] = influence[i]
     adata.uns[key_added] = result
     return tests
 
 
-def _require_covariance(populations: Populations, embedding_key: str) -> None:
-    if populations.cells is None:
-        raise ValueError(
-            "adata has populations, but a test of two of them needs their sampling covariances: "
-            "pass the AnnData of cells after scgde.tl.embed_populations(adata, model)."
-        )
-    if populations.covariance is None:
-        raise ValueError(
-            f"adata.uns[{embedding_key!r}] has no covariances. Call "
-            "scgde.tl.embed_populations(adata, model, covariance=True) first."
-        )
-
-
-def _require_same_model(populations: Populations, model: GDE) -> None:
+def _require_same_model(
+    adata: AnnData, populations: Populations, model: GDE, names: pd.Index
+) -> None:
+    """Raise unless the model embeds some of the populations as they are stored."""
     if populations.cells is None:
         raise ValueError("With a model, cells' influences are wanted: pass the AnnData of cells.")
     width = populations.embedding.shape[1]
@@ -238,6 +249,14 @@ def _require_same_model(populations: Populations, model: GDE) -> None:
         raise ValueError(
             f"model has n_latent={model.n_latent_}, but the embedding {width} columns: pass the "
             "model that made it, or call scgde.tl.embed_populations again."
+        )
+    stored = populations.embedding.loc[names].to_numpy(dtype=float)
+    now = model.get_population_embedding(adata, list(names), enable_progress_bar=False).to_numpy()
+    if not np.allclose(now, stored, rtol=1e-3, atol=1e-4 * np.abs(stored).max()):
+        raise ValueError(
+            f"model embeds {listed(names)} otherwise than adata.uns has it: it is another model, "
+            "or cells have changed. Pass the model that made the embedding, or call "
+            "scgde.tl.embed_populations(adata, model) again."
         )
 
 

@@ -16,6 +16,7 @@ from ._compare_common import Comparison, Units
 from ._representations import Cells, _dense
 
 _CHUNK = 4096
+_ROUNDING = 1e-10  # of a mean: what differs by less does not differ
 
 
 def cell_influences(
@@ -71,8 +72,10 @@ def gene_table(
     tables = []
     for i, (a, b) in enumerate(comparison.contrasts):
         if comparison.tests["unit"].iloc[i] == "cells":
-            n, sd = moments.n_cells[[a, b]], moments.deviations()
-            difference, t, p = _welch(mean[a], sd[a], n[0], mean[b], sd[b], n[1])
+            # Populations are in the order of the data, units in that of the comparison.
+            place = np.argsort(moments.unit)[[a, b]]
+            n, sd = moments.n_cells[place], moments.deviations()[place]
+            difference, t, p = _welch(mean[a], sd[0], n[0], mean[b], sd[1], n[1])
         elif units.blocks.max() == 0:
             of_a, of_b = (mean[units.groups == g] for g in (a, b))
             sides = ((of.mean(0), of.std(0, ddof=1), len(of)) for of in (of_a, of_b))
@@ -175,10 +178,18 @@ def _welch(
     sd_b: np.ndarray,
     n_b: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return difference, Welch's t and p-value of each gene; NaN for genes that do not vary."""
+    """Return difference, Welch's t and p-value of each gene; NaN for genes that do not vary.
+
+    For genes that vary between the sides only, t is infinite and p zero.
+    """
+    difference = mean_b - mean_a
+    # Sides are of different size, so that a constant's mean is rounded differently in each.
+    rounding = _ROUNDING * np.maximum(np.abs(mean_a), np.abs(mean_b))
+    sd_a, sd_b = (np.where(sd > rounding, sd, 0) for sd in (sd_a, sd_b))
+    apart = np.where(np.abs(difference) > rounding, difference, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t, p = stats.ttest_ind_from_stats(mean_b, sd_b, n_b, mean_a, sd_a, n_a, equal_var=False)
-    return mean_b - mean_a, *_known(t, p)
+        t, p = stats.ttest_ind_from_stats(apart, sd_b, n_b, 0, sd_a, n_a, equal_var=False)
+    return difference, t, p
 
 
 def _within_blocks(
@@ -193,14 +204,13 @@ def _within_blocks(
         fit = fit_groups(mean[:, piece], units.groups, units.blocks)
         difference[piece] = contrast @ fit.effects
         variance[piece] = contrast @ fit.noise @ contrast * np.diag(fit.covariance)
+    rounding = _ROUNDING * np.abs(mean).max(0)
+    error = np.sqrt(variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = difference / np.sqrt(variance)
-    return difference, *_known(t, 2 * stats.t.sf(np.abs(t), fit.df))
-
-
-def _known(t: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = np.isfinite(t)
-    return np.where(known, t, np.nan), np.where(known, p, np.nan)
+        t = np.where(np.abs(difference) > rounding, difference, 0) / np.where(
+            error > rounding, error, 0
+        )
+    return difference, t, 2 * stats.t.sf(np.abs(t), fit.df)
 
 
 def _false_discovery_rate(p: np.ndarray) -> np.ndarray:

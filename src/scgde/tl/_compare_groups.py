@@ -15,6 +15,7 @@ from ._populations import Populations, require_donors, sorted_codes
 
 _DONORS_PER_DIMENSION = 3
 _LEVEL = 0.05
+_WIDER = 2
 
 
 def compare_groups(
@@ -74,6 +75,7 @@ def compare_groups(
         },
         index=[f"{b} vs {a}" for a, b in names],
     )
+    _warn_of_spread(x, units, contrasts, tests.index)
     few = tests["smallest_p_value"] > _LEVEL
     if few.any():
         warnings.warn(
@@ -98,6 +100,23 @@ def compare_groups(
         ]
     )
     return Comparison(units, contrasts, tests, directions, scores)
+
+
+def _warn_of_spread(x: np.ndarray, units: Units, contrasts: np.ndarray, names: pd.Index) -> None:
+    """Warn of contrasts in which the group of fewer donors is much the more spread out."""
+    sizes = np.bincount(units.groups)
+    spread = np.array([x[units.groups == g].var(0, ddof=1).sum() for g in range(len(sizes))])
+    fewer = np.where(np.diff(sizes[contrasts], axis=1)[:, 0] < 0, contrasts[:, 1], contrasts[:, 0])
+    more = contrasts.sum(1) - fewer
+    wide = (sizes[fewer] < sizes[more]) & (spread[fewer] > _WIDER * spread[more])
+    if wide.any():
+        warnings.warn(
+            f"{listed(names[wide], 3)}: the group of fewer donors has more than {_WIDER} times the "
+            "variance of the other. The permutation test then rejects too often: compare as many "
+            "donors of each, or ask for a smaller p-value.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _group_units(populations: Populations, groupby: str, block_key: str | None) -> Units:

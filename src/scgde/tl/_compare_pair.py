@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import require
-from ..stats import hotelling_test
+from ..stats import bootstrap_test, hotelling_test
 from ._compare_common import Comparison, Units, leading_axes, unit_length
 
 _CELLS_PER_DIMENSION = 30
@@ -17,20 +17,17 @@ def compare_pair(
     a: str,
     b: str,
     n_dims: int,
+    influences: tuple[np.ndarray, np.ndarray] | None,
+    n_bootstrap: int,
     seed: int,
 ) -> Comparison:
-    """Compare two of the populations ``(P, L)`` by their sampling covariances ``(P, L, L)``."""
+    """Compare two of the populations ``(P, L)`` by their sampling covariances ``(P, L, L)``.
+
+    With the influences of their cells, ``(n, L)`` each, the p-value is from the bootstrap.
+    """
     names = embedding.index
-    for argument, name in (("a", a), ("b", b)):
-        require(argument, name, list(names), "the populations")
-    if a == b:
-        raise ValueError(f"a and b are both {a!r}: name two populations.")
-    pair = names.get_indexer([a, b])
+    pair = require_pair(names, n_cells, a, b)
     n_a, n_b = (int(n) for n in n_cells[pair])
-    if min(n_a, n_b) < 2:
-        raise ValueError(
-            f"Populations {a!r} and {b!r} have {n_a} and {n_b} cells; each needs at least two."
-        )
     z = embedding.to_numpy(dtype=float)
     n_dims = min(n_dims, z.shape[1], max(1, min(n_a, n_b) // _CELLS_PER_DIMENSION))
     others = np.delete(z, pair, axis=0)
@@ -45,6 +42,10 @@ def compare_pair(
     d = (z[pair[1]] - z[pair[0]]) @ axes
     cov_a, cov_b, cells = (axes.T @ c @ axes for c in (*covariance[pair], cells))
     test = hotelling_test(d, cov_a, n_a, cov_b, n_b)
+    method, p_value = "hotelling", test.p_value
+    if influences is not None:
+        method = "bootstrap-t"
+        p_value = bootstrap_test(d, *(psi @ axes for psi in influences), n_bootstrap, seed)
     direction = unit_length(axes @ np.linalg.solve(cov_a + cov_b, d))
     distance = _distance_of_pair(d, cov_a + cov_b, cells, seed)
     row = {
@@ -59,8 +60,10 @@ def compare_pair(
         "axes": source,
         "n_a": n_a,
         "n_b": n_b,
-        "p_value": test.p_value,
-        "p_adjusted": test.p_value,
+        "method": method,
+        "p_value": p_value,
+        "p_adjusted": p_value,
+        "p_hotelling": test.p_value,
         **dict(zip(("distance", "low", "high"), distance, strict=True)),
     }
     contrast = f"{b} vs {a}"
@@ -87,6 +90,21 @@ def compare_pair(
     return Comparison(
         units, np.array([[0, 1]]), pd.DataFrame([row], index=[contrast]), direction[None], scores
     )
+
+
+def require_pair(names: pd.Index, n_cells: np.ndarray, a: str, b: str) -> np.ndarray:
+    """Return the places ``(2,)`` of two populations; raise unless they can be compared."""
+    for argument, name in (("a", a), ("b", b)):
+        require(argument, name, list(names), "the populations")
+    if a == b:
+        raise ValueError(f"a and b are both {a!r}: name two populations.")
+    pair = names.get_indexer([a, b])
+    n_a, n_b = n_cells[pair]
+    if min(n_a, n_b) < 2:
+        raise ValueError(
+            f"Populations {a!r} and {b!r} have {n_a} and {n_b} cells; each needs at least two."
+        )
+    return pair
 
 
 def _distance_of_pair(
