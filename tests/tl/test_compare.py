@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -280,3 +282,113 @@ def test_mistakes_are_named(study):
     del adata.uns["gde"]["covariance"]
     with pytest.raises(KeyError, match="covariance=True"):
         compare(adata, "p1", "p2")
+
+
+def test_a_pair_with_its_model_is_tested_by_the_bootstrap(study):
+    adata, model = study
+    plain = compare(adata, "p3", "p7", n_dims=2, genes=False).iloc[0]
+    row = compare(adata, "p3", "p7", n_dims=2, genes=False, model=model).iloc[0]
+    assert (plain["method"], row["method"]) == ("hotelling", "bootstrap-t")
+    assert plain["p_value"] == plain["p_hotelling"] == row["p_hotelling"]
+    # No draw of 50 is as far apart as these.
+    assert row["p_value"] == row["p_adjusted"] == pytest.approx(1 / 51)
+    own = adata[adata.obs["population"].isin(["p3", "p4", "p7"])].copy()
+    at = np.flatnonzero(own.obs["population"] == "p3")
+    own.obs["population"] = own.obs["population"].astype(str)
+    own.obs.iloc[at[::2], own.obs.columns.get_loc("population")] = "half"
+    scgde.tl.embed_populations(own, model)
+    alike = compare(own, "half", "p3", genes=False, model=model, n_bootstrap=400).iloc[0]
+    assert alike["p_value"] == pytest.approx(alike["p_hotelling"], abs=0.03)
+    assert alike["p_value"] > 0.01
+
+
+def test_the_second_population_may_come_first_in_the_data(patients):
+    scgde.model.GDE.setup_anndata(patients, population_key="donor")
+    model = scgde.model.GDE(patients, n_latent=4, n_hidden=8)
+    fit(model)
+    b, a = patients.obs["donor"].cat.categories[[0, 4]]
+    fewer = (patients.obs["donor"] != b) | (np.arange(patients.n_obs) % 3 == 0)
+    adata = patients[fewer].copy()
+    scgde.tl.embed_populations(adata, model)
+    row = compare(adata, a, b).iloc[0]
+    x = adata.X.toarray()
+    x = np.log1p(1e4 * x / x.sum(1, keepdims=True))
+    x, y = (x[(adata.obs["donor"] == name).to_numpy()] for name in (a, b))
+    assert (row["n_a"], row["n_b"]) == (len(x), len(y))
+    assert len(x) != len(y)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        welch = stats.ttest_ind(y, x, equal_var=False)
+    found = adata.uns["gde_comparison"]["genes"].set_index("gene").loc[adata.var_names]
+    varies = (x.var(0) > 0) | (y.var(0) > 0)
+    np.testing.assert_allclose(found["t"][varies], welch.statistic[varies], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("of", ["cells", "donors", "donors in blocks"])
+def test_genes_that_differ_between_constant_sides(study, of):
+    adata, model = study
+    after = (adata.obs["day"] == "after").to_numpy()
+    adata.X[:, 0] = np.where(after, 0.1, 0.3)
+    adata.X[:, 1] = 0.1
+    scgde.tl.embed_populations(adata, model)
+    if of == "cells":
+        fewer = adata[(adata.obs["population"] != "p3") | (np.arange(adata.n_obs) % 3 == 0)].copy()
+        scgde.tl.embed_populations(fewer, model)
+        compare(fewer, "p2", "p3")
+        adata = fewer
+    elif of == "donors":
+        adata.obs["donor"] = adata.obs["population"]
+        compare(adata, groupby="day", reference="before")
+    else:
+        compare(adata, groupby="day", reference="before", block_key="donor")
+    genes = adata.uns["gde_comparison"]["genes"].set_index("gene")
+    first, second = (genes.loc[name] for name in adata.var_names[:2])
+    assert (first["t"], first["p_value"], first["p_adjusted"]) == (-np.inf, 0, 0)
+    assert np.isnan([second["t"], second["p_value"]]).all()
+
+
+def test_another_model_of_the_same_size_is_noticed(study):
+    adata, model = study
+    other = scgde.model.GDE(model.adata, encoder="mean", n_latent=4, n_hidden=16)
+    fit(other, max_steps=1)
+    for options in ({"groupby": "arm"}, {"a": "p1", "b": "p2"}):
+        with pytest.raises(ValueError, match="otherwise than adata"):
+            compare(adata, model=other, genes=False, **options)
+    assert "gde_comparison" not in adata.uns
+
+
+def test_columns_of_the_comparison_before_are_dropped(study):
+    adata, model = study
+    before = set(adata.obs)
+    compare(adata, groupby="arm", model=model, genes=False)
+    assert len(set(adata.obs) - before) == 3
+    compare(adata, "p1", "p2", model=model, genes=False)
+    assert set(adata.obs) - before == {"gde_comparison"}
+    compare(adata, "p1", "p2", genes=False)
+    assert set(adata.obs) == before
+
+
+def test_names_that_are_numbers(study):
+    adata, model = study
+    adata.obs["dose"] = adata.obs["arm"].map({"a 1": 1.0, "a/1": 2.0, "b": 3.0})
+    assert compare(adata, groupby="dose", reference=1.0, genes=False)["a"].tolist() == ["1", "1"]
+    adata.obs["population"] = adata.obs["population"].astype(str).str[1:].astype(int)
+    scgde.tl.embed_populations(adata, model)
+    compare(adata, 0, 1, genes=False)
+    params = adata.uns["gde_comparison"]["params"]
+    assert (params["a"], params["b"]) == ("0", "1")
+
+
+def test_few_donors_of_a_wide_spread_are_warned_of(study):
+    adata, model = study
+    name = adata.obs["donor"].astype(str)
+    adata.obs["arm"] = np.where(name.isin(["donor 0", "donor 1", "donor 2", "donor 3"]), "few", "x")
+    number = name.str[6:].astype(int).to_numpy()[:, None]
+    adata.X = np.where(number < 4, 3, 0.3).astype(np.float32) * adata.X
+    scgde.tl.embed_populations(adata, model)
+    with pytest.warns(UserWarning, match="'x vs few': the group of fewer donors"):
+        compare(adata, groupby="arm", genes=False)
+    adata.X = np.where(number < 4, 0.1, 10).astype(np.float32) * adata.X
+    scgde.tl.embed_populations(adata, model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(adata, groupby="arm", genes=False)

@@ -51,7 +51,7 @@ def bootstrap_radius(
         )
     if not np.isfinite(psi).all():
         raise ValueError("influence has values that are NaN or infinite; leave those cells out.")
-    n, p = psi.shape
+    n = len(psi)
     # T2 does not change with the scale of the directions: whitened, it is best conditioned.
     centred = psi - psi.mean(0)
     _, size, axes = np.linalg.svd(centred, full_matrices=False)
@@ -64,20 +64,22 @@ def bootstrap_radius(
     rng = np.random.default_rng(seed)
     found = [
         (n - 1) * squared_lengths(mean, spread)
-        for mean, spread in redrawn_moments(white, n_bootstrap, rng)
+        for mean, spread in redrawn_moments(white, n, n_bootstrap, rng)
     ]
     return float(np.quantile(np.concatenate(found), level))
 
 
 def redrawn_moments(
-    white: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+    white: np.ndarray, n_cells: int, n_bootstrap: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield means ``(k, p)`` and covariances ``(k, p, p)``, over n, of samples redrawn.
+    """Yield means ``(k, p)`` and covariances ``(k, p, p)`` (over n) of samples redrawn.
 
     Parameters
     ----------
     white
-        Centred influences of cells ``(n, p)``.
+        Centred influences of the cells to draw from, ``(n, p)``.
+    n_cells
+        Cells of a sample.
     n_bootstrap
         Samples in all; a piece has a hundred at most.
     rng
@@ -88,7 +90,7 @@ def redrawn_moments(
     # The counts of a redrawn sample are all it takes; pieces keep them small.
     for start in range(0, n_bootstrap, 100):
         drawn = min(100, n_bootstrap - start)
-        share = rng.multinomial(n, np.full(n, 1 / n), size=drawn) / n
+        share = rng.multinomial(n_cells, np.full(n, 1 / n), size=drawn) / n_cells
         mean = share @ white
         spread = (share @ pairs).reshape(drawn, p, p) - mean[:, :, None] * mean[:, None]
         yield mean, spread

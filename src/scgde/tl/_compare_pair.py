@@ -45,7 +45,8 @@ def compare_pair(
     method, p_value = "hotelling", test.p_value
     if influences is not None:
         method = "bootstrap-t"
-        p_value = bootstrap_test(d, *(psi @ axes for psi in influences), n_bootstrap, seed)
+        sides = (psi @ axes for psi in influences)
+        p_value = bootstrap_test(d, *sides, n_bootstrap, pooled=True, seed=seed)
     direction = unit_length(axes @ np.linalg.solve(cov_a + cov_b, d))
     distance = _distance_of_pair(d, cov_a + cov_b, cells, seed)
     row = {
