@@ -32,9 +32,15 @@ tutorials: $(STAMP)  ## run every notebook and keep its output
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
 	$(BIN)/jupyter execute --inplace tutorials/*.ipynb
 
-benchmarks: $(STAMP)  ## speed against the textbook baseline; patients (needs ../shared/data)
+benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared/data); about an hour
 	$(BIN)/python -m benchmarks.training_rate
 	$(BIN)/python -m benchmarks.patients
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.comparisons
+	$(BIN)/python -m benchmarks.streaming
+	$(BIN)/python -m benchmarks.streaming --covariance
+	$(BIN)/python -m benchmarks.thinning --seeds 5
+	$(BIN)/python -m benchmarks.query
 
 clean:
 	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache

@@ -3,7 +3,7 @@
     python -m benchmarks.streaming                        # 10^4, 10^5 and 10^6 cells, backed h5ad
     python -m benchmarks.streaming --covariance           # cost of the covariance at 10^4 cells
 
-One population of synthetic counts x 2,000 genes (two cell types, about 5 % of values stored) is
+One population of synthetic counts x 2,000 genes (two cell types, about 4 % of values stored) is
 written to an h5ad in chunks and embedded from disk by a model trained on a small sample, each size
 in a process of its own, whose peak memory is read from the operating system. ``--covariance``
 compares, on cells in memory, a plain embedding with one that has its covariance (medians of five),
@@ -37,7 +37,7 @@ N_GENES, CHUNK = 2_000, 10_000
 
 
 def counts(n_cells: int, seed: int) -> sp.csr_matrix:
-    """Return Poisson counts of two cell types, of which about 5 % are not zero."""
+    """Return Poisson counts of two cell types, of which about 4 % are not zero."""
     rng = np.random.default_rng(seed)
     of_genes = np.random.default_rng(0)
     base = of_genes.lognormal(-4.5, 1.5, N_GENES)
