@@ -27,7 +27,7 @@ def bootstrap_test(
 
     A hundred cells do not know their own tail. Redrawn each from its own cells, sides of 100 and
     1000 with a type of 2 % reject 14 % at a level of 5 % (Hotelling 17 %); redrawn from the cells
-    of both, 6 %.
+    of both, 6 to 8 %.
 
     Parameters
     ----------
