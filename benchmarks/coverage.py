@@ -1,13 +1,15 @@
 """Do error bars of embeddings cover what they should?
 
     python -m benchmarks.coverage            # two real cohorts and two synthetic families
+    python -m benchmarks.coverage --cohorts mixtures --encoders resnet_gnn --sizes 100 300 \\
+        --draws 480 --redraw 150 --name coverage_redrawn   # slower: cells redrawn and embedded
 
 Samples of a population's cells are embedded with their covariance, by a model trained on the
 cohort; counted is how often 95 % intervals and ellipsoids hold the embedding of the whole
 population. Samples are drawn without replacement, so covariances are multiplied by 1 - n / N.
 Intervals are t intervals coordinate by coordinate. Ellipsoids lie in the eight leading principal
-axes of the populations' embeddings, with the radius of the bootstrap-t (joint) and, to show what
-that is for, with Hotelling's and that of chi squared. Standard errors are over populations. OneK1K
+axes of the populations' embeddings, with the radius of the bootstrap-t (joint; on request also that
+of redrawn embeddings) and, to show what that is for, with Hotelling's and that of chi squared. Standard errors are over populations. OneK1K
 (40 donors, 85 to 318 cells, 1,000 genes) and Theorell (97 donors, 500 cells, 14 markers) are read
 from ``../shared/data``; synthetic populations have 10^5 cells.
 """
@@ -65,7 +67,9 @@ SIZES = {
 }
 
 
-def coverage(model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int, seed: int):
+def coverage(
+    model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int, redraw: int, seed: int
+):
     """Return, for each population, how often intervals and ellipsoids cover."""
     adata = model._validate_anndata(adata)
     dataset = model._dataset(adata)
@@ -76,7 +80,8 @@ def coverage(model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int
     for population, size in enumerate(dataset.index.sizes):
         if size < 1.5 * n_cells:
             continue
-        cells, off, error, distance, radius = dataset.index.cells(population), [], [], [], []
+        cells = dataset.index.cells(population)
+        off, error, distance, radius, redrawn = [], [], [], [], []
         for start in range(0, n_draws, at_once):
             n = min(at_once, n_draws - start)
             drawn = np.stack([rng.choice(cells, n_cells, replace=False) for _ in range(n)])
@@ -88,12 +93,16 @@ def coverage(model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int
             for d, along in zip(off[-1] @ axes, psi.numpy().astype(float) @ axes, strict=True):
                 distance.append(d @ np.linalg.solve(finite * along.T @ along, d))
                 radius.append(bootstrap_radius(along, LEVEL, 200, seed))
+            for rows_of_draw in drawn if redraw else ():
+                found = model._redrawn_distances(dataset, rows_of_draw, axes, redraw, rng, 8192)
+                redrawn.append(np.quantile(found, LEVEL))
         off, error, distance = np.concatenate(off), np.concatenate(error), np.array(distance)
         bound = t.ppf((1 + LEVEL) / 2, n_cells - 1)
         rows.append(
             {
                 "coordinates": (np.abs(off) < bound * error).mean(0),
                 "joint": (distance < np.array(radius)).mean(),
+                "joint_redrawn": (distance < np.array(redrawn)).mean() if redraw else np.nan,
                 "joint_hotelling": (distance < hotelling_radius(n_cells, N_AXES, LEVEL)).mean(),
                 "joint_chi2": (distance < chi2.ppf(LEVEL, N_AXES)).mean(),
                 "bias": (off.mean(0) / error.mean(0)) ** 2,
@@ -102,7 +111,15 @@ def coverage(model, adata: AnnData, n_cells: int, axes: np.ndarray, n_draws: int
     return rows
 
 
-def run(cohort: str, encoder: str, seed: int, n_steps: int, n_draws: int) -> list[dict]:
+def run(
+    cohort: str,
+    encoder: str,
+    seed: int,
+    n_steps: int,
+    n_draws: int,
+    sizes_wanted: list[int] | None,
+    redraw: int,
+) -> list[dict]:
     start = time.perf_counter()
     train, test = COHORTS[cohort](seed)
     scgde.model.GDE.setup_anndata(train, population_key="population")
@@ -117,11 +134,11 @@ def run(cohort: str, encoder: str, seed: int, n_steps: int, n_draws: int) -> lis
     embedding = model.get_population_embedding(enable_progress_bar=False).to_numpy()
     axes = np.linalg.svd(embedding - embedding.mean(0), full_matrices=False)[2][:N_AXES].T
     found = []
-    for n_cells in SIZES[cohort]:
+    for n_cells in sizes_wanted or SIZES[cohort]:
         sizes = test.obs["population"].value_counts()
         n_fit = max(1, (sizes >= 1.5 * n_cells).sum())
         draws = min(n_draws // n_fit, max(20, 200_000 // n_cells))
-        rows = coverage(model, test, n_cells, axes, draws, seed)
+        rows = coverage(model, test, n_cells, axes, draws, redraw, seed)
         if not rows:
             continue
         by_coordinate = np.stack([row["coordinates"] for row in rows])
@@ -140,6 +157,7 @@ def run(cohort: str, encoder: str, seed: int, n_steps: int, n_draws: int) -> lis
                 "highest_coordinate": by_coordinate.mean(0).max(),
                 "joint": joint.mean(),
                 "joint_se": joint.std(ddof=1) / np.sqrt(len(rows)),
+                "joint_redrawn": np.mean([row["joint_redrawn"] for row in rows]),
                 "joint_hotelling": np.mean([row["joint_hotelling"] for row in rows]),
                 "joint_chi2": np.mean([row["joint_chi2"] for row in rows]),
                 "bias_rms_in_se": np.sqrt(np.mean([row["bias"] for row in rows])),
@@ -160,6 +178,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--draws", type=int, default=2_000, help="of each size")
+    parser.add_argument("--sizes", type=int, nargs="*", help="cells of a sample")
+    parser.add_argument("--redraw", type=int, default=0, help="samples for get_confidence_radius")
+    parser.add_argument("--name", default="coverage", help="of the table in benchmarks/results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     start = time.perf_counter()
@@ -168,9 +189,11 @@ def main() -> None:
         for cohort in options.cohorts
         for encoder in options.encoders
         for seed in range(options.seeds)
-        for row in run(cohort, encoder, seed, options.steps, options.draws)
+        for row in run(
+            cohort, encoder, seed, options.steps, options.draws, options.sizes, options.redraw
+        )
     ]
-    write(pd.DataFrame(table).round(4), "coverage", time.perf_counter() - start)
+    write(pd.DataFrame(table).dropna(axis=1).round(4), options.name, time.perf_counter() - start)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ._influence import InfluenceMixin
 from ._limits import LimitsMixin
 from ._populations import PopulationMixin
 from ._query import QueryMixin
+from ._regions import RegionsMixin
 from ._sampling import SamplingMixin
 from ._saving import SavingMixin
 from ._sets import SetsMixin
@@ -43,6 +44,7 @@ class GDE(
     TrainingMixin,
     PopulationMixin,
     InfluenceMixin,
+    RegionsMixin,
     SummaryMixin,
     SetsMixin,
     SamplingMixin,

@@ -71,12 +71,7 @@ class InfluenceMixin(BaseModelClass):
             derivative by the weights (``"median_gnn"``).
         """
         self._check_if_trained(warn=True)
-        if not self.module.encoder.differentiable:
-            raise ValueError(
-                f"encoder={self._encoder_name!r} pools by medians, on which single cells have no "
-                "derivative. Train with another encoder, such as 'resnet_gnn', for influences; "
-                "get_population_embedding(return_covariance=True) bootstraps the cells instead."
-            )
+        self._require_influence()
         along = None if direction is None else self._direction(direction)
         adata = self._validate_anndata(adata)
         dataset = self._dataset(adata)
@@ -167,6 +162,14 @@ class InfluenceMixin(BaseModelClass):
                 error[i] = np.std(draws, 0, ddof=1) / np.sqrt(n_draws)
         index = pd.Index(names[wanted], name="population")
         return self._table(mean, index), self._table(error, index)
+
+    def _require_influence(self) -> None:
+        if not self.module.encoder.differentiable:
+            raise ValueError(
+                f"encoder={self._encoder_name!r} pools by medians, on which single cells have no "
+                "derivative. Train with another encoder, such as 'resnet_gnn', for influences; "
+                "get_population_embedding(return_covariance=True) bootstraps the cells instead."
+            )
 
     def _direction(self, direction: np.ndarray | pd.Series) -> Tensor:
         values = np.asarray(direction, dtype=np.float64)
