@@ -9,9 +9,10 @@ cohort; counted is how often 95 % intervals and ellipsoids hold the embedding of
 population. Samples are drawn without replacement, so covariances are multiplied by 1 - n / N.
 Intervals are t intervals coordinate by coordinate. Ellipsoids lie in the eight leading principal
 axes of the populations' embeddings, with the radius of the bootstrap-t (joint; on request also that
-of redrawn embeddings) and, to show what that is for, with Hotelling's and that of chi squared. Standard errors are over populations. OneK1K
-(40 donors, 85 to 318 cells, 1,000 genes) and Theorell (97 donors, 500 cells, 14 markers) are read
-from ``../shared/data``; synthetic populations have 10^5 cells.
+of redrawn embeddings) and, to show what that is for, with Hotelling's and that of chi squared.
+Standard errors are over populations. OneK1K (40 donors, 85 to 318 cells, 1,000 genes) and Theorell
+(97 donors, 500 cells, 14 markers) are read from ``../shared/data``; synthetic populations have 10^5
+cells.
 """
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ def main() -> None:
             cohort, encoder, seed, options.steps, options.draws, options.sizes, options.redraw
         )
     ]
-    write(pd.DataFrame(table).dropna(axis=1).round(4), options.name, time.perf_counter() - start)
+    table = pd.DataFrame(table).dropna(axis=1, how="all").round(4)
+    write(table, options.name, time.perf_counter() - start)
 
 
 if __name__ == "__main__":
