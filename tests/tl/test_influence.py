@@ -35,6 +35,8 @@ def test_all_coordinates(trained):
 def test_bad_directions(trained):
     with pytest.raises(ValueError, match="two populations"):
         scgde.tl.cell_influence(trained.adata, trained, ("C19-CB-0002",))
+    with pytest.raises(TypeError, match="'C19-CB-0002' is one name; give two"):
+        scgde.tl.cell_influence(trained.adata, trained, "C19-CB-0002")
     with pytest.raises(KeyError, match="nobody"):
         scgde.tl.cell_influence(trained.adata, trained, ("C19-CB-0002", "nobody"))
     with pytest.raises(ValueError, match="length zero"):

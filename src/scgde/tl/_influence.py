@@ -41,8 +41,8 @@ def cell_influence(
 
     Raises
     ------
-    KeyError, ValueError
-        If a population is unknown, the direction has no length or another number of coordinates,
+    KeyError, TypeError, ValueError
+        If a population is unknown or alone, the direction has no length or another number of coordinates,
         or the encoder's embedding has no derivative by the weights.
 
     Examples
@@ -56,6 +56,8 @@ def cell_influence(
     >>> adata.obs["gde_influence"].shape
     (5494,)
     """
+    if isinstance(direction, str):
+        raise TypeError(f"direction={direction!r} is one name; give two, (from, to), or a vector.")
     if isinstance(direction, tuple | list) and all(isinstance(name, str) for name in direction):
         if len(direction) != 2:
             raise ValueError(f"direction={direction!r} must name two populations, from and to.")
