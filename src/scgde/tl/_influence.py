@@ -42,8 +42,8 @@ def cell_influence(
     Raises
     ------
     KeyError, TypeError, ValueError
-        If a population is unknown or alone, the direction has no length or another number of coordinates,
-        or the encoder's embedding has no derivative by the weights.
+        If a population is unknown or alone, the direction has no length or another number of
+        coordinates, or the encoder's embedding has no derivative by the weights.
 
     Examples
     --------
