@@ -6,7 +6,7 @@ from typing import Literal
 import pandas as pd
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class QueryResult:
     """Where new populations lie among the populations of a reference; see :meth:`GDE.query`.
 
