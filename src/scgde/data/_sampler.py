@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -106,6 +106,8 @@ class SetSampler(SeededSampler):
         The populations; those without cells are never drawn.
     populations_per_batch
         B; at most the number of populations.
+    pinned
+        Populations that are in every batch, first (a control, to which others are compared).
     draw
         As in :class:`SeededSampler`. With ``"disjoint"`` a population of fewer than 2m cells is cut
         in halves; one of fewer than four cells gives the same draw to both.
@@ -123,24 +125,31 @@ class SetSampler(SeededSampler):
         seed: int = 0,
         rank: int = 0,
         fixed: bool = False,
+        pinned: Sequence[int] = (),
     ):
         super().__init__(
             populations_per_batch, cells_per_population, n_steps, draw, seed, rank, fixed
         )
-        self.index, self.populations = index, np.flatnonzero(index.sizes)
-        self.n_sets = min(populations_per_batch, len(self.populations))
+        self.index = index
+        self.pinned = np.asarray([p for p in pinned if index.sizes[p]], dtype=np.int64)
+        self.populations = np.setdiff1d(np.flatnonzero(index.sizes), self.pinned)
+        # At least one other population, however many are pinned.
+        n_drawn = max(populations_per_batch - len(self.pinned), 1)
+        self.n_drawn = min(n_drawn, len(self.populations))
+        self.n_sets = len(self.pinned) + self.n_drawn
 
     def batches(self, rng: np.random.Generator) -> Iterator[SetDraw]:
         """Iterate over the batches of an epoch."""
         queue = np.empty(0, dtype=np.int64)
         for _ in range(self.n_steps):
-            while len(queue) < self.n_sets:
+            while len(queue) < self.n_drawn:
                 # Populations already waiting go to the end of the next round: a batch never
                 # holds one twice.
                 fresh = rng.permutation(self.populations)
                 waiting = np.isin(fresh, queue)
                 queue = np.concatenate([queue, fresh[~waiting], fresh[waiting]])
-            population, queue = queue[: self.n_sets], queue[self.n_sets :]
+            population = np.concatenate([self.pinned, queue[: self.n_drawn]])
+            queue = queue[self.n_drawn :]
             pairs = [
                 draw_cells(rng, self.index.cells(p), self.m, self.m, self.draw) for p in population
             ]

@@ -65,7 +65,9 @@ class Sets(ABC):
 
 
 class LabelledSets(Sets):
-    """The populations themselves."""
+    """The populations themselves; those of ``pinned`` are in every training batch."""
+
+    pinned: tuple[int, ...] = ()
 
     def require_trainable(self) -> None:
         """Raise a ``ValueError`` if there is one population only."""
@@ -82,7 +84,7 @@ class LabelledSets(Sets):
 
     def sampler(self, **options: object) -> SetSampler:
         """Return the sampler of populations."""
-        return SetSampler(self.index, **options)
+        return SetSampler(self.index, pinned=self.pinned, **options)
 
     def measures(self, values: object) -> tuple[pd.Index, Iterable[Measure]]:
         """Raise a ``ValueError``: these sets have names, not values."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,8 @@ class GDE(
     (15, 8)
     """
 
+    _module_class: ClassVar[type[GDEModule]] = GDEModule
+
     def __init__(
         self,
         adata: AnnData | MuData | None = None,
@@ -140,7 +143,7 @@ class GDE(
         options = GENERATORS.get(generator).resolve(generator_kwargs or {}, cells["is_counts"])
         # Weights come from the model's own seed; the caller's random state stays as it was.
         with seeded(seed):
-            self.module = GDEModule(
+            self.module = self._module_class(
                 cells["n_features"],
                 encoder,
                 generator,
@@ -150,6 +153,7 @@ class GDE(
                 options,
                 n_batch=max(len(self.batch_categories), 1),
                 n_classes=[len(self._classes(key)) for key in self.label_keys_with_heads],
+                **self._module_options(),
             )
         if self.module.generator.space == "counts":
             self._require_counts(cells)
@@ -228,6 +232,10 @@ class GDE(
     def release(self) -> None:
         """Let go of the data: scvi-tools keeps every registered AnnData until this is called."""
         release(self)
+
+    def _module_options(self) -> dict:
+        """Return further arguments of the module, for models that have some."""
+        return {}
 
     def _classes(self, key: str) -> np.ndarray:
         return state_of(self.registry_, label_key(key))["values"]

@@ -7,7 +7,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from .._errors import listed
-from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass, setup_arguments
+from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
@@ -189,23 +189,20 @@ class SetupMixin(BaseModelClass):
         for field in fields:
             if source_registry is None:
                 field.validate_field(data)
-        _require_constant_labels(
-            data, fields, as_keys(setup_arguments(arguments)["population_key"])
-        )
+        _require_constant_labels(data, fields)
         manager = AnnDataManager(fields=[cells, *fields], setup_method_args=arguments)
         manager.register_fields(data, source_registry)
         cls.register_manager(manager)
 
 
-def _require_constant_labels(
-    data: AnnData | MuData, fields: list[BaseAnnDataField], population_keys: list[str]
-) -> None:
+def _require_constant_labels(data: AnnData | MuData, fields: list[BaseAnnDataField]) -> None:
     """Raise if a label or donor varies within a population, in whichever modality they are."""
 
     def obs(field: BaseAnnDataField) -> pd.DataFrame:
         return data.obs if field.mod_key is None else data.mod[field.mod_key].obs
 
     fields[0].validate_field(data)
+    population_keys = getattr(fields[0], "adata_field", fields[0]).keys
     codes, names = group_cells(obs(fields[0]), population_keys)
     for field in fields[1:]:
         inner = getattr(field, "adata_field", field)

@@ -112,7 +112,7 @@ class GDEModule(nn.Module):
         return x if self.encoder.accepts_sparse else dense(x)
 
     def loss(self, batch: dict) -> GDELoss:
-        """Return the loss of a batch: the generator's per feature, plus the label heads'."""
+        """Return the loss of a batch: the generator's per feature, and auxiliary ones."""
         z = self.encode(batch["context"], batch["context_weight"], batch["context_library"])
         x, library = batch["target"], batch["target_library"]
         if self.standardize is not None:
@@ -123,10 +123,15 @@ class GDEModule(nn.Module):
         covariates = {"library": library, "batch": batch.get("batch")}
         generator_loss = self.generator.loss(x, batch["target_weight"], z, **covariates).mean()
         loss, terms = generator_loss / self.n_features, {"generator_loss": generator_loss}
-        if self.label_heads:
-            terms["label_loss"] = self._label_loss(z, batch["labels"])
-            loss = loss + self.label_weight * terms["label_loss"]
+        for name, (weight, value) in self.auxiliary_losses(z, batch).items():
+            loss, terms[name] = loss + weight * value, value
         return GDELoss(loss, terms)
+
+    def auxiliary_losses(self, z: Tensor, batch: dict) -> dict[str, tuple[float, Tensor]]:
+        """Return weight and value of what is minimised beside the generator's loss, by name."""
+        if not self.label_heads:
+            return {}
+        return {"label_loss": (self.label_weight, self._label_loss(z, batch["labels"]))}
 
     def _label_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         total = z.new_zeros(())
