@@ -1,6 +1,7 @@
 """Cells into sets: setup fields, row sources, the set loader."""
 
 from ._cells import Cells, SparseCells, dense, total_counts
+from ._clones import clone_labels
 from ._dataset import SetDataset, padded_sets, set_loader, whole_populations
 from ._fields import (
     BATCH_KEY,
@@ -24,6 +25,7 @@ from ._fields import (
 )
 from ._groups import as_keys, group_cells, population_table
 from ._index import PopulationIndex
+from ._moments import population_moments
 from ._normalize import as_dense, log_normalized
 from ._priors import (
     SET_PRIORS,
@@ -76,11 +78,13 @@ __all__ = [
     "as_keys",
     "as_set_prior",
     "cells_of",
+    "clone_labels",
     "dense",
     "group_cells",
     "label_key",
     "log_normalized",
     "padded_sets",
+    "population_moments",
     "population_table",
     "require_constant",
     "row_source",

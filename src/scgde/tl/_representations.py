@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import RBFSampler
 
 from ..data import PopulationIndex, RowSource, as_dense, group_cells, log_normalized
+from ..data import population_moments as moments_of
 
 _MAX_KERNEL_CELLS = 20_000
 
@@ -44,30 +44,8 @@ class Cells(NamedTuple):
 
 
 def population_moments(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of every feature in every population, ``(P, d)`` each.
-
-    Counts are log-normalised first, cell by cell, which fits nothing.
-    """
-    first = np.zeros((len(cells.index), cells.source.shape[1]))
-    second = np.zeros_like(first)
-    for start in range(0, len(cells.index.order), 4096):
-        rows = cells.index.order[start : start + 4096]
-        block = cells.source[rows]
-        block = log_normalized(block) if cells.is_counts else block
-        block = block.astype(np.float64)
-        member = sp.csr_matrix(
-            (np.ones(len(rows)), (cells.index.codes[rows], np.arange(len(rows)))),
-            shape=(len(cells.index), len(rows)),
-        )
-        first += _dense(member @ block)
-        second += _dense(member @ (block.power(2) if sp.issparse(block) else block**2))
-    n = cells.index.sizes[:, None]
-    mean = first / n
-    return mean, np.sqrt(np.maximum(second / n - mean**2, 0))
-
-
-def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
-    return x.toarray() if sp.issparse(x) else x
+    """Return mean and standard deviation of every feature in every population, ``(P, d)`` each."""
+    return moments_of(cells.source, cells.index, cells.is_counts)
 
 
 class _UpTo(TransformerMixin, BaseEstimator):
