@@ -2,6 +2,7 @@
 
 from ._cells_needed import cells_needed
 from ._classify import classify_populations
+from ._clones import assign_clones
 from ._compare import compare_populations
 from ._embed import embed_populations
 from ._geometry import wasserstein_geometry
@@ -10,6 +11,7 @@ from ._invariance import invariance_report
 from ._neighbors import nearest_populations
 
 __all__ = [
+    "assign_clones",
     "cell_influence",
     "cells_needed",
     "classify_populations",
