@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ._index import PopulationIndex
-from ._normalize import log_normalized
+from ._normalize import as_dense, log_normalized
 from ._rows import RowSource
 
 
@@ -33,12 +33,10 @@ def population_moments(
             (np.ones(len(rows)), (index.codes[rows], np.arange(len(rows)))),
             shape=(len(index), len(rows)),
         )
-        first += _dense(member @ block)
-        second += _dense(member @ (block.power(2) if sp.issparse(block) else block**2))
+        first += as_dense(member @ block, np.float64)
+        second += as_dense(
+            member @ (block.power(2) if sp.issparse(block) else block**2), np.float64
+        )
     n = np.where(index.sizes > 0, index.sizes, np.nan)[:, None]
     mean = first / n
     return mean, np.sqrt(np.maximum(second / n - mean**2, 0))
-
-
-def _dense(x: np.ndarray | sp.spmatrix) -> np.ndarray:
-    return x.toarray() if sp.issparse(x) else x

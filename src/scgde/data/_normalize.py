@@ -17,6 +17,6 @@ def log_normalized(x: Matrix) -> Matrix:
     return np.log1p(x * factor[:, None])
 
 
-def as_dense(x: Matrix) -> np.ndarray:
-    """Return a matrix as a float32 array."""
-    return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float32)
+def as_dense(x: Matrix, dtype: type = np.float32) -> np.ndarray:
+    """Return a matrix as an array, of float32 unless told."""
+    return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=dtype)

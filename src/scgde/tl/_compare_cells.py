@@ -9,11 +9,11 @@ from anndata import AnnData
 from rich.progress import track
 from scipy import stats
 
-from ..data import log_normalized
+from ..data import as_dense, log_normalized
 from ..model import GDE
 from ..stats import fit_groups
 from ._compare_common import Comparison, Units
-from ._representations import Cells, _dense
+from ._representations import Cells
 
 _CHUNK = 4096
 _ROUNDING = 1e-10  # of a mean: what differs by less does not differ
@@ -140,8 +140,8 @@ class _Moments:
                 (np.ones(len(chunk)), (place[chunk], np.arange(len(chunk)))),
                 shape=(len(compared), len(chunk)),
             )
-            self.first += _dense(member @ x)
-            self.second += _dense(member @ (x.power(2) if sp.issparse(x) else x**2))
+            self.first += as_dense(member @ x, np.float64)
+            self.second += as_dense(member @ (x.power(2) if sp.issparse(x) else x**2), np.float64)
             if self.influence is not None:
                 self.cross += self.influence[:, chunk] @ x
 
