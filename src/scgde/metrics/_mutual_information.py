@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+from scipy.stats import t
+
+from .._errors import require_choice, require_counts
+from ..stats import permutation_p_values
+from ._ksg import KSG
+from ._pairs import Normalize, checked_pairs, normalized
+
+Method = Literal["ksg"]
+METHODS = ("ksg",)
+
+
+class Estimator(Protocol):
+    """Mutual information of pairs that it was built on; all values in bits."""
+
+    def pointwise(self, order: np.ndarray | None = None) -> np.ndarray:
+        """Return a value for each pair, or of x[i] with y[order[i]]; their mean is the estimate."""
+
+    def without(self, rows: np.ndarray) -> float:
+        """Return the estimate without some pairs."""
+
+
+@dataclass(frozen=True, eq=False)
+class MutualInformation:
+    """An estimate of mutual information, in bits.
+
+    Parameters
+    ----------
+    bits
+        The estimate. Not cut at zero: of independent sides about half of the estimates are below.
+    pointwise
+        Each pair's part, ``(n,)``; their mean is ``bits``.
+    low, high, standard_error
+        Interval and standard error over pairs; not a number where none was asked for. They know
+        the spread over samples, not the bias of the estimator.
+    p_value
+        ``(k + 1) / (B + 1)`` of independence, k of B shuffles being as large; not a number without
+        shuffles.
+    null
+        Estimates of the shuffled pairs, ``(B,)``.
+    n
+        Pairs.
+    method, k, normalize, level
+        As given; ``normalize`` is ``"none"`` for ``None``, ``k`` is 0 where the method has none.
+    """
+
+    bits: float
+    pointwise: np.ndarray
+    low: float
+    high: float
+    standard_error: float
+    p_value: float
+    null: np.ndarray
+    n: int
+    method: str
+    k: int
+    normalize: str
+    level: float
+
+    def to_series(self) -> pd.Series:
+        """Return everything but the arrays, the estimate being called ``estimate``."""
+        return pd.Series(
+            {
+                "method": self.method,
+                "k": self.k,
+                "normalize": self.normalize,
+                "n": self.n,
+                "estimate": self.bits,
+                "low": self.low,
+                "high": self.high,
+                "standard_error": self.standard_error,
+                "p_value": self.p_value,
+            }
+        )
+
+    def __repr__(self) -> str:
+        text = f"{self.bits:.2f} bits"
+        if np.isfinite(self.low):
+            text += f" ({self.low:.2f} to {self.high:.2f}, {self.level:.0%})"
+        if len(self.null):
+            text += f", p = {self.p_value:.2g} against {len(self.null)} shuffles"
+        neighbors = f", k={self.k}" if self.k else ""
+        return (
+            f"MutualInformation({text}; {self.method}{neighbors}, "
+            f"normalize={self.normalize}, {self.n:,} pairs)"
+        )
+
+
+def mutual_information(
+    x: np.ndarray | pd.DataFrame,
+    y: np.ndarray | pd.DataFrame,
+    *,
+    method: Method = "ksg",
+    k: int = 3,
+    normalize: Normalize = "whiten",
+    n_shuffles: int = 0,
+    interval: Literal["jackknife"] | None = "jackknife",
+    n_groups: int = 25,
+    level: float = 0.95,
+    seed: int = 0,
+    enable_progress_bar: bool = False,
+) -> MutualInformation:
+    """Estimate the mutual information of paired points, in bits.
+
+    Parameters
+    ----------
+    x, y
+        ``(n, p)`` and ``(n, q)``; row i of x and row i of y are a pair. Of DataFrames the row names
+        must agree.
+    method
+        ``"ksg"``: nearest neighbours (Kraskov, Stoegbauer & Grassberger 2004, eq. 8).
+    k
+        Neighbours of ``"ksg"``.
+    normalize
+        What is done to either side first: ``"whiten"``, ``"rank"`` or ``None``. The estimate by
+        neighbours is not invariant to the scale of coordinates, though mutual information is:
+        ``None`` (with ``k=3``: GDE, arXiv 2505.18150, App. B.4) can give any number. Whitened, it
+        does not change under invertible linear maps of a side.
+    n_shuffles
+        Shuffles of y against x for the p-value.
+    interval
+        ``"jackknife"`` over ``n_groups`` random groups of pairs, or none.
+    n_groups
+        Groups of the jackknife; as many as there are pairs for small n.
+    level
+        Coverage of the interval.
+    seed
+        Seed of shuffles, groups and of whatever the method draws.
+    enable_progress_bar
+        Show progress of shuffles and jackknife.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If sides do not fit, are not finite or constant, there are too few pairs, or an option is
+        unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(500, 2))
+    >>> y = x + rng.normal(size=(500, 2))  # one bit in truth
+    >>> mutual_information(x, y, n_shuffles=99)
+    """
+    require_choice("method", method, METHODS)
+    require_choice("interval", str(interval), ("jackknife", "None"))
+    require_counts(k=k, n_groups=n_groups)
+    if n_shuffles != 0:
+        require_counts(n_shuffles=n_shuffles)
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} must be between 0 and 1, as 0.95.")
+    x, y = checked_pairs(x, y, min_points=k + 2)
+    x, y = (normalized(name, side, normalize, seed) for name, side in (("x", x), ("y", y)))
+    estimator: Estimator = KSG(x, y, k)
+    quiet = not enable_progress_bar
+    pointwise = estimator.pointwise()
+    bits = float(pointwise.mean())
+    null = shuffled(estimator, len(x), n_shuffles, seed, quiet)
+    error, half = np.nan, np.nan
+    if interval is not None:
+        error, df = jackknife_error(estimator, len(x), n_groups, k + 2, seed, quiet)
+        half = error * t.ppf((1 + level) / 2, df)
+    return MutualInformation(
+        bits=bits,
+        pointwise=pointwise,
+        low=bits - half,
+        high=bits + half,
+        standard_error=error,
+        p_value=float(permutation_p_values(np.array([bits]), null[:, None])[0])
+        if n_shuffles
+        else np.nan,
+        null=null,
+        n=len(x),
+        method=method,
+        k=k,
+        normalize=str(normalize).lower(),
+        level=level,
+    )
+
+
+def shuffled(estimator: Estimator, n: int, n_shuffles: int, seed: int, quiet: bool) -> np.ndarray:
+    """Return estimates of y shuffled against x, ``(n_shuffles,)``."""
+    rng = np.random.default_rng([seed, 1])
+    shuffles = track(range(n_shuffles), "Shuffles", disable=quiet)
+    return np.array([estimator.pointwise(rng.permutation(n)).mean() for _ in shuffles])
+
+
+def jackknife_error(
+    estimator: Estimator, n: int, n_groups: int, min_points: int, seed: int, quiet: bool
+) -> tuple[float, int]:
+    """Return the standard error over pairs and its degrees of freedom.
+
+    Each of the groups, random and as equal as can be, is left out in turn (Efron & Tibshirani 1993,
+    eq. 11.5, for groups).
+    """
+    n_groups = min(n_groups, n)
+    if n - -(-n // n_groups) < min_points:
+        raise ValueError(f"{n} pairs are too few for a jackknife. Pass interval=None.")
+    order = np.random.default_rng([seed, 2]).permutation(n)
+    groups = track(np.array_split(order, n_groups), "Jackknife", disable=quiet)
+    without = np.array([estimator.without(rows) for rows in groups])
+    return float(np.sqrt((n_groups - 1) * without.var())), n_groups - 1
