@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import RBFSampler
+from sklearn.preprocessing import StandardScaler
 
 from ..data import PopulationIndex, RowSource, as_dense, group_cells, log_normalized
 from ..data import population_moments as moments_of
@@ -85,29 +86,33 @@ def _composition(cells: Cells, cell_type_key: str | None = None, **_: object) ->
     return Representation("composition", "inductive", lambda train: clr)
 
 
-def _kernel_mean(cells: Cells, seed: int = 0, **_: object) -> Representation:
+def _kernel_mean(
+    cells: Cells, seed: int = 0, max_cells: int = _MAX_KERNEL_CELLS, **_: object
+) -> Representation:
     """Mean of random Fourier features; scale and bandwidth are those of the training cells."""
     rng = np.random.default_rng(seed)
-    n_each = max(2, _MAX_KERNEL_CELLS // len(cells.index))
+    n_each = max(2, max_cells // len(cells.index))
     rows = [
         c if len(c) <= n_each else rng.choice(c, n_each, replace=False)
         for c in map(cells.index.cells, range(len(cells.index)))
     ]
     of = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
-    block = cells.source[np.concatenate(rows)]
-    block = log_normalized(block) if cells.is_counts else block
-    x = as_dense(block)
+    x = cells.source[np.concatenate(rows)]
+    x = log_normalized(x) if cells.is_counts else x
 
     def features(train: np.ndarray) -> np.ndarray:
-        in_train = x[np.isin(of, train)]
-        scale = in_train.std(0)
-        scaled = x / np.where(scale > 0, scale, 1)
-        few = np.random.default_rng(seed).choice(len(in_train), min(1000, len(in_train)), False)
-        bandwidth = np.median(pdist(scaled[np.isin(of, train)][few]))
-        sampler = RBFSampler(gamma=0.5 / bandwidth**2, n_components=256, random_state=seed)
-        wave = sampler.fit(scaled[:1]).transform(scaled)
-        sums = np.zeros((len(rows), wave.shape[1]))
-        np.add.at(sums, of, wave)
+        in_train = np.flatnonzero(np.isin(of, train))
+        scale = StandardScaler(with_mean=False).fit(x[in_train])
+        n_few = min(1000, len(in_train))
+        few = np.random.default_rng(seed).choice(len(in_train), n_few, False)
+        some = as_dense(scale.transform(x[in_train[few]]))
+        gamma = 0.5 / np.median(pdist(some)) ** 2
+        sampler = RBFSampler(gamma=gamma, n_components=256, random_state=seed).fit(some[:1])
+        sums = np.zeros((len(rows), 256))
+        for start in range(0, len(of), 4096):
+            piece = slice(start, start + 4096)
+            wave = sampler.transform(scale.transform(x[piece]))
+            np.add.at(sums, of[piece], wave)
         return sums / np.bincount(of, minlength=len(rows))[:, None]
 
     return Representation("kernel_mean", "inductive", features)
