@@ -8,7 +8,12 @@ from __future__ import annotations
 from scvi import REGISTRY_KEYS, settings
 from scvi._types import AnnOrMuData
 from scvi.data import AnnDataManager
-from scvi.data._constants import _FIELD_REGISTRIES_KEY, _SETUP_ARGS_KEY, _STATE_REGISTRY_KEY
+from scvi.data._constants import (
+    _FIELD_REGISTRIES_KEY,
+    _SCVI_UUID_KEY,
+    _SETUP_ARGS_KEY,
+    _STATE_REGISTRY_KEY,
+)
 from scvi.data._utils import _assign_adata_uuid
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
 from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -32,6 +37,7 @@ __all__ = [
     "Trainer",
     "ZeroInflatedNegativeBinomial",
     "as_new",
+    "forget",
     "parse_device_args",
     "release",
     "settings",
@@ -55,6 +61,11 @@ def as_new(adata: AnnOrMuData) -> AnnOrMuData:
     """Make a copy of registered data independent of the original's registration."""
     _assign_adata_uuid(adata, overwrite=True)
     return adata
+
+
+def forget(model: BaseModelClass, adata: AnnOrMuData) -> None:
+    """Drop throw-away data to which a model's setup was transferred."""
+    type(model)._per_instance_manager_store[model.id].pop(adata.uns[_SCVI_UUID_KEY], None)
 
 
 def release(model: BaseModelClass) -> None:
