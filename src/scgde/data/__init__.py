@@ -23,7 +23,7 @@ from ._fields import (
     label_key,
     require_constant,
 )
-from ._groups import as_keys, group_cells, population_table
+from ._groups import SEPARATOR, as_keys, group_cells, population_table, text_categories
 from ._index import PopulationIndex
 from ._moments import population_moments
 from ._normalize import as_dense, log_normalized
@@ -45,6 +45,7 @@ __all__ = [
     "BATCH_KEY",
     "DONOR_KEY",
     "POPULATION_KEY",
+    "SEPARATOR",
     "SET_PRIORS",
     "SIZE_FACTOR_KEY",
     "CategoryField",
@@ -90,6 +91,7 @@ __all__ = [
     "row_source",
     "set_loader",
     "split_cells",
+    "text_categories",
     "total_counts",
     "whole_populations",
 ]

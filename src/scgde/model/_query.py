@@ -195,7 +195,7 @@ class QueryMixin(PriorMixin):
         """Return the key of the label, each population's class (-1 for none), and the classes."""
         table = self.get_population_table(reference).loc[names]
         if labels_key is None:
-            setup = as_keys(self.setup_arguments["labels_key"] or [])
+            setup = as_keys(self.setup_arguments.get("labels_key"))
             keys = [key for key in setup if key in table and not _unfit(table[key])]
             if not keys:
                 return "", np.full(len(names), -1), []

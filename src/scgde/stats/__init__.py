@@ -3,6 +3,7 @@
 from ._bootstrap_radius import bootstrap_radius
 from ._bootstrap_test import bootstrap_test
 from ._cell_covariance import completed_noise, pooled_cell_covariance
+from ._combination_regression import CombinationRegression
 from ._conformal import (
     LabelPValues,
     Novelty,
@@ -31,6 +32,7 @@ from ._sample_size import (
 )
 
 __all__ = [
+    "CombinationRegression",
     "ContrastTest",
     "GroupFit",
     "HotellingTest",
