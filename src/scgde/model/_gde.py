@@ -120,7 +120,7 @@ class GDE(
         self.set_prior = as_set_prior(sets)
         sets = self.set_prior.to_dict()  # what is kept with the model
         cells = state_of(self.registry_, X_KEY)
-        keys = as_keys(self.setup_arguments["labels_key"] or [])
+        keys = as_keys(self.setup_arguments.get("labels_key"))
         if label_head and not keys:
             raise ValueError(
                 "label_head=True needs labels: call setup_anndata with labels_key first."
@@ -198,7 +198,7 @@ class GDE(
             "population_key": self.population_keys,
             "layer": setup["layer"] or "",
             "use_rep": setup["use_rep"] or "",
-            "donor_key": setup["donor_key"] or "",
+            "donor_key": setup.get("donor_key") or "",
             "label_head_keys": list(self.label_keys_with_heads),
             "is_counts": self.module.generator.space == "counts",
             "encoder": init["encoder"],
@@ -277,7 +277,7 @@ class GDE(
             )
         labels = [
             self._column(manager, label_key(key))
-            for key in as_keys(self.setup_arguments["labels_key"] or [])
+            for key in as_keys(self.setup_arguments.get("labels_key"))
         ]
         if self.module.generator.space == "counts":
             self._require_counts(state_of(manager.registry, X_KEY))
