@@ -2,6 +2,7 @@
 
 from ._cells_needed import cells_needed
 from ._classify import classify_populations
+from ._clonal_information import clonal_mutual_information
 from ._clones import assign_clones
 from ._compare import compare_populations
 from ._embed import embed_populations
@@ -9,15 +10,18 @@ from ._geometry import wasserstein_geometry
 from ._influence import cell_influence
 from ._invariance import invariance_report
 from ._neighbors import nearest_populations
+from ._perturbations import predict_perturbations
 
 __all__ = [
     "assign_clones",
     "cell_influence",
     "cells_needed",
     "classify_populations",
+    "clonal_mutual_information",
     "compare_populations",
     "embed_populations",
     "invariance_report",
     "nearest_populations",
+    "predict_perturbations",
     "wasserstein_geometry",
 ]
