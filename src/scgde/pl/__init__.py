@@ -1,7 +1,15 @@
 """Figures from what models and ``tl`` wrote."""
 
+from ._clonal import clonal_information
 from ._comparison import comparison
 from ._figures import population_map, resampled_cells, training_curve
 from ._invariance import invariance_report
 
-__all__ = ["comparison", "invariance_report", "population_map", "resampled_cells", "training_curve"]
+__all__ = [
+    "clonal_information",
+    "comparison",
+    "invariance_report",
+    "population_map",
+    "resampled_cells",
+    "training_curve",
+]

@@ -131,7 +131,7 @@ class ClonalEmbedding:
         setup = model.setup_arguments
         # Days are pooled: what was constant by clone and day need not be so any more, and an
         # embedding does not depend on it.
-        labels = [*as_keys(setup["labels_key"]), *as_keys(setup["donor_key"])]
+        labels = [*as_keys(setup.get("labels_key")), *as_keys(setup.get("donor_key"))]
         cells.obs = cells.obs.drop(columns=[k for k in labels if k in cells.obs])
         cells.obs[clone_key], cells.obs[time_key] = clone, side
         try:
