@@ -69,13 +69,14 @@ def clonal_information(
     axes[0].set(xlabel=f"{basis} 1", ylabel=f"{basis} 2", xticks=[], yticks=[])
     axes[0].set_title(f"Clones by {representation}, {setting}", fontsize="medium")
     _estimates(axes[1], table[table["estimator"] == estimator])
-    axes[1].set_title(f"{estimator}, {table['n_clones'].iloc[0]} clones", fontsize="medium")
+    n_clones = table["n_clones"].iloc[0]
+    axes[1].set_title(f"{estimator}, {n_clones} clones (grey: shuffled)", fontsize="medium")
     return axes
 
 
 def _map(ax: Axes, xy: np.ndarray, bits: np.ndarray, size: float) -> None:
     scored = np.isfinite(bits)
-    ax.scatter(*xy[~scored].T, s=size, color="0.85", linewidth=0, label="no scored clone")
+    ax.scatter(*xy[~scored].T, s=size, color="0.85", linewidth=0)
     points = ax.scatter(*xy[scored].T, s=size, c=bits[scored], cmap="viridis", linewidth=0)
     ax.figure.colorbar(points, ax=ax, label="pointwise information (bits)")
 
@@ -88,11 +89,10 @@ def _estimates(ax: Axes, table: pd.DataFrame) -> None:
     for at, row in zip(place, table.itertuples(), strict=True):
         error = [[row.estimate - row.low], [row.high - row.estimate]]
         ax.errorbar(row.estimate, at, xerr=error, fmt="o", color=colours[row.setting], lw=1.5)
-    ax.scatter(table["shuffled"], place, marker="|", s=120, color="0.5", label="shuffled clones")
-    one = table["setting"].nunique() == 1
+    ax.scatter(table["shuffled"], place, marker="|", s=120, color="0.5")
+    one = len(set(table["setting"])) == 1
     names = table["representation"] + ("" if one else ", " + table["setting"])
     ax.set_yticks(place, names, fontsize="small")
     auc = table["metric"].iloc[0] == "auc"
     ax.axvline(0.5 if auc else 0, color="0.8", linewidth=1, zorder=0)
     ax.set_xlabel("retrieval AUC" if auc else "mutual information, early to late (bits)")
-    ax.legend(frameon=False, fontsize="small")
