@@ -14,6 +14,7 @@ from scvi.data._constants import (
     _SETUP_ARGS_KEY,
     _STATE_REGISTRY_KEY,
 )
+from scvi.data._manager import AnnDataManagerValidationCheck
 from scvi.data._utils import _assign_adata_uuid
 from scvi.data.fields import BaseAnnDataField, MuDataWrapper
 from scvi.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -37,18 +38,30 @@ __all__ = [
     "Trainer",
     "ZeroInflatedNegativeBinomial",
     "as_new",
+    "field_of",
     "forget",
     "parse_device_args",
     "release",
     "settings",
     "setup_arguments",
     "state_of",
+    "without_pairing",
 ]
 
 
 def setup_arguments(registry: dict) -> dict:
     """Return the arguments with which ``setup_anndata`` or ``setup_mudata`` was called."""
     return registry[_SETUP_ARGS_KEY]
+
+
+def without_pairing() -> AnnDataManagerValidationCheck:
+    """Return the checks of a manager that takes cells which lack some modalities."""
+    return AnnDataManagerValidationCheck(check_fully_paired_mudata=False)
+
+
+def field_of(manager: AnnDataManager, key: str) -> BaseAnnDataField:
+    """Return the field that a manager registered as ``key``."""
+    return next(field for field in manager.fields if field.registry_key == key)
 
 
 def state_of(registry: dict, key: str) -> dict | None:

@@ -25,6 +25,9 @@ from ._fields import (
 )
 from ._groups import SEPARATOR, as_keys, group_cells, population_table, text_categories
 from ._index import PopulationIndex
+from ._modal_cells_field import ModalCellsField
+from ._modal_rows import ModalRows
+from ._modalities import Modalities
 from ._moments import population_moments
 from ._normalize import as_dense, log_normalized
 from ._priors import (
@@ -59,6 +62,9 @@ __all__ = [
     "LabelSets",
     "MemoryRows",
     "MixtureSets",
+    "ModalCellsField",
+    "ModalRows",
+    "Modalities",
     "MuDataCategoryField",
     "MuDataCellsField",
     "MuDataDonorField",

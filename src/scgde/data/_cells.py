@@ -72,6 +72,21 @@ class SparseCells:
         cells.__dict__["rows"] = self.rows  # the places are shared, so what they imply is too
         return cells
 
+    def columns_between(self, start: int, end: int) -> SparseCells:
+        """Return the cells with the columns from ``start`` up to ``end`` only."""
+        inside = (self.columns >= start) & (self.columns < end)
+        rows = self.rows[inside]
+        counts = torch.bincount(rows, minlength=self.n_cells)
+        indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(self.indptr.dtype)
+        cells = SparseCells(
+            indptr,
+            self.columns[inside] - start,
+            self.values[inside],
+            (*self.shape[:2], end - start),
+        )
+        cells.__dict__["rows"] = rows
+        return cells
+
     def sum(self) -> Tensor:
         """Return the total of every cell, ``(B, m)``."""
         total = torch.zeros(self.n_cells, device=self.device)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ._cells import Cells, SparseCells, total_counts
 from ._index import PopulationIndex
+from ._modal_rows import ModalRows
 from ._rows import RowSource
 from ._sampler import SeededSampler, SetDraw
 
@@ -104,9 +105,14 @@ class SetDataset(Dataset):
         return torch.from_numpy(block).view(*rows.shape, -1)
 
     def library(self, rows: np.ndarray, x: Cells) -> Tensor | None:
-        """Return the size of each cell, ``(B, m)``: its size factor, else its total count."""
+        """Return the size of each cell, ``(B, m)``: its size factor, else its total count.
+
+        Of several modalities the total in each, ``(B, m, M)``; 1 where the cell lacks one.
+        """
         if not self.is_sized:
             return None
+        if isinstance(self.source, ModalRows):
+            return self._totals(rows, x)
         if self.size_factor is not None:
             return torch.from_numpy(self.size_factor[rows]).float()
         total = total_counts(x)
@@ -117,6 +123,31 @@ class SetDataset(Dataset):
                 "min_counts=1)."
             )
         return total
+
+    def _totals(self, rows: np.ndarray, x: Cells) -> Tensor:
+        modalities = self.source.modalities
+        total, present = modalities.totals(x), modalities.present(x) > 0
+        empty = present & (total <= 0)
+        if empty.any():
+            cell, modality = empty.flatten(0, 1).nonzero()[0].tolist()
+            raise ValueError(
+                f"Cells without any count in modality number {modality}, for example row "
+                f"{rows.ravel()[cell]}: a count likelihood cannot use them. Leave them out of that "
+                "modality: sc.pp.filter_cells(mdata.mod[...], min_counts=1); mdata.update()."
+            )
+        return torch.where(present, total, 1.0)
+
+    def parts(self, rows: np.ndarray) -> list[tuple[SetDataset, np.ndarray]]:
+        """Return cells modality by modality: the data of each, and the rows of those that have it.
+
+        With one modality, these sets and the rows themselves.
+        """
+        if not isinstance(self.source, ModalRows):
+            return [(self, rows)]
+        return [
+            (SetDataset(source, self.index, is_sized=self.is_sized), own)
+            for source, own in self.source.parts(rows)
+        ]
 
 
 def set_loader(dataset: SetDataset, sampler: SeededSampler) -> DataLoader:

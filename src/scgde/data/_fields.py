@@ -28,7 +28,7 @@ def label_key(key: str) -> str:
     return f"label_{key}"
 
 
-class _Field(BaseAnnDataField):
+class Field(BaseAnnDataField):
     """What all fields share: a name, a place in the AnnData, no summary."""
 
     registry_key = ""
@@ -52,7 +52,7 @@ class _Field(BaseAnnDataField):
         return None
 
 
-class CellsField(_Field):
+class CellsField(Field):
     """The cells themselves: ``.X``, a layer, or a representation in ``.obsm``.
 
     Registered state: ``n_features``, ``names`` (of the features), ``fits_counts`` (all values are
@@ -144,7 +144,7 @@ def _blocks(source: MemoryRows | DiskRows, n_disk_rows: int = 20_000):
     yield from source.chunks(rows, 10_000)
 
 
-class GroupField(_Field):
+class GroupField(Field):
     """Obs columns that group cells. New groups are welcome when a setup is transferred.
 
     Registered state: ``names`` of the groups and ``keys``.
@@ -205,7 +205,7 @@ class DonorField(GroupField):
         return {"names": np.array([], dtype=object), "keys": list(self.keys)}
 
 
-class CategoryField(_Field):
+class CategoryField(Field):
     """An obs column with fixed categories; what they do not contain is -1 in transferred data.
 
     Registered state: ``categories``, as text, and ``values``, as they are in the column.
@@ -267,7 +267,7 @@ class LabelField(CategoryField):
         super().__init__(label_key(key), "labels_key", key, missing="ok")
 
 
-class SizeFactorField(_Field):
+class SizeFactorField(Field):
     """An obs column of positive size factors, in place of each cell's total count."""
 
     registry_key = SIZE_FACTOR_KEY
@@ -337,7 +337,8 @@ def _require_same_order(field: BaseAnnDataField, mdata: MuData) -> None:
         raise ValueError(
             f"The cells of modality {field.mod_key!r} are not those of the MuData in the same "
             f"order. Put them in order: mdata.mod[{field.mod_key!r}] = "
-            f"mdata.mod[{field.mod_key!r}][mdata.obs_names].copy(); mdata.update()."
+            f"mdata.mod[{field.mod_key!r}][mdata.obs_names].copy(); mdata.update(). Where it lacks "
+            "cells, copy its columns to mdata.obs (mdata.pull_obs) and do not name it for them."
         )
 
 

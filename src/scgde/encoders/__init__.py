@@ -3,6 +3,7 @@
 from ._base import ENCODERS, BlockEncoder, Embedded, Encoder, PooledEncoder
 from ._influence import influence, linear_map, pooled_influence, sensitivities
 from ._jacobians import mean_jacobians
+from ._modal import ModalEncoder
 from .gnn import GNNEncoder
 from .induced_attention import InducedAttentionEncoder
 from .kernel_mean import KernelMeanEncoder
@@ -24,6 +25,7 @@ __all__ = [
     "KernelMeanEncoder",
     "MeanEncoder",
     "MedianGNNEncoder",
+    "ModalEncoder",
     "PCAMeanEncoder",
     "PooledEncoder",
     "ResNetGNNEncoder",

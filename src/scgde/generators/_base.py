@@ -28,6 +28,10 @@ class Generator(nn.Module):
     ----------
     accepts_sparse
         Whether ``loss`` takes :class:`~scgde.data.SparseCells` as well as tensors.
+    accepts_modalities
+        Whether ``__init__`` takes ``modalities`` (:class:`~scgde.data.Modalities`, or None); then
+        ``loss`` gets cells with the columns that these describe, which may lack some. Of cells of
+        several modalities other generators get the features, of the cells that have all.
     space
         ``"counts"``: the generator models raw counts. ``"real"``: it models standardised features.
     uses_library
@@ -35,6 +39,7 @@ class Generator(nn.Module):
     """
 
     accepts_sparse: ClassVar[bool] = False
+    accepts_modalities: ClassVar[bool] = False
     space: Literal["counts", "real"] = "real"
     uses_library: bool = False
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._scvi import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from ..data import Cells, SparseCells, dense
+from ..data import Cells, Modalities, SparseCells, dense
 from ..nn import seeded, sparse_product
 from ._counts import count_log_prob
+from ._modal_likelihood import ModalLikelihood
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -189,9 +190,16 @@ SIZES = ("observed", "free")
 
 
 def likelihood(
-    kind: str, n_output: int, n_hidden: int, size: str = "observed"
-) -> NormalLikelihood | CountLikelihood:
-    """Return the likelihood called ``kind``, one of ``LIKELIHOODS``."""
+    kind: str,
+    n_output: int,
+    n_hidden: int,
+    size: str = "observed",
+    modalities: Modalities | None = None,
+) -> NormalLikelihood | CountLikelihood | ModalLikelihood:
+    """Return the likelihood called ``kind``, one of ``LIKELIHOODS``; one for each modality."""
+    if modalities is not None:
+        each = [likelihood(kind, n, n_hidden, size) for n in modalities.sizes]
+        return ModalLikelihood(each, modalities)
     if kind == "normal":
         return NormalLikelihood(n_output, n_hidden)
     return CountLikelihood(n_output, n_hidden, kind, size)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .._errors import require_choice
-from ..data import Cells
+from ..data import Cells, Modalities
 from ..nn import MLP, CellLinear, clip, log1p, log_normalize
 from ._base import GENERATORS, Generator
 from ._likelihoods import LIKELIHOODS, SIZES
@@ -40,11 +40,15 @@ class CVAE(Generator):
         Dimensions of the cell's own latent ``u``.
     n_layers
         Hidden layers after the first, in inference network and decoder.
+    modalities
+        Of cells of several modalities, their columns: the likelihood is then a product over those
+        that the cell has.
     n_steps_kl_warmup
         Training steps over which the divergence's weight rises from 0 to 1.
     """
 
     accepts_sparse = True
+    accepts_modalities = True
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class CVAE(Generator):
         n_hidden: int = 128,
         *,
         n_batch: int = 1,
+        modalities: Modalities | None = None,
         likelihood: str = "normal",
         size: str = "observed",
         n_cell_latent: int = 16,
@@ -64,14 +69,16 @@ class CVAE(Generator):
         require_choice("size", size, SIZES)
         self.n_cell_latent, self.n_steps_kl_warmup = n_cell_latent, n_steps_kl_warmup
         self.kl_weight = 1.0
-        self.read_cells = CellLinear(n_output, n_hidden)
+        self.modalities = modalities
+        n_input = n_output if modalities is None else modalities.n_columns
+        self.read_cells = CellLinear(n_input, n_hidden)
         self.infer = MLP(n_hidden, n_hidden, 2 * n_cell_latent, n_layers)
         self.read_latent = nn.Linear(n_cell_latent, n_hidden)
         self.decode = MLP(n_hidden, n_hidden, n_hidden, n_layers - 1)
         # Both ends read the population's embedding and the batch through one map each.
         self.condition = Condition(n_latent, n_batch, 2 * n_hidden)
-        self.register_buffer("middle", torch.zeros(n_output))
-        self.likelihood = make_likelihood(likelihood, n_output, n_hidden, size)
+        self.register_buffer("middle", torch.zeros(n_input))
+        self.likelihood = make_likelihood(likelihood, n_output, n_hidden, size, modalities)
         self.space = self.likelihood.space
         self.uses_library = self.space == "counts" and size == "observed"
 
@@ -86,7 +93,7 @@ class CVAE(Generator):
 
     def initialize(self, mean: Tensor, var: Tensor, log_library: Tensor) -> None:
         """Start the likelihood at the training cells' moments."""
-        self.middle.copy_(mean)
+        self.middle[: len(mean)] = mean
         self.likelihood.initialize(mean, var, log_library)
 
     def on_step(self, step: int) -> None:
@@ -106,7 +113,8 @@ class CVAE(Generator):
         if self.space == "real":
             seen = clip(x, self.middle)
         else:
-            seen = log_normalize(x, library) if self.uses_library else log1p(x)
+            of = self.modalities
+            seen = log_normalize(x, library, of) if self.uses_library else log1p(x, of)
         to_infer, to_decode = self.condition(z, batch).chunk(2, -1)
         mean, log_var = self.infer(F.silu(self.read_cells(seen) + to_infer)).float().chunk(2, -1)
         log_var = log_var.clamp(-10.0, 10.0)

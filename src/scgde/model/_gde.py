@@ -10,13 +10,15 @@ from anndata import AnnData
 from mudata import MuData
 
 from .._errors import listed
-from .._scvi import X_KEY, AnnDataManager, as_new, release, setup_arguments, state_of
+from .._scvi import X_KEY, AnnDataManager, as_new, field_of, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
     SIZE_FACTOR_KEY,
     LabelSets,
+    ModalCellsField,
     PopulationIndex,
+    RowSource,
     SetDataset,
     SetPrior,
     as_keys,
@@ -81,6 +83,14 @@ class GDE(
         (:class:`~scgde.data.KernelSets`). ``"noisy_label"``: cells by the likelihood of a noisy
         label (:class:`~scgde.data.NoisyLabelSets`). ``"mixture"``: mixtures of populations
         (:class:`~scgde.data.MixtureSets`). See :meth:`get_set_embedding`.
+    fusion
+        Of several modalities (:meth:`setup_mudata`). ``"concatenate"``: one encoder reads the
+        features of all, each modality normalised by itself, and which of them a cell has.
+        ``"separate"``: one encoder for each, whose embeddings of the modalities that a population
+        has are averaged (:class:`~scgde.encoders.ModalEncoder`).
+    modality_dropout
+        Of several modalities: probability that in a training step a population is embedded without
+        one of those it has, so that embeddings of populations which lack one are learned.
     seed
         Seed of the initial weights, and of training and sampling unless they are given another.
     registry
@@ -110,6 +120,8 @@ class GDE(
         generator_kwargs: dict | None = None,
         label_head: bool = False,
         sets: str | dict | SetPrior | None = None,
+        fusion: str = "concatenate",
+        modality_dropout: float = 0.2,
         seed: int = 0,
         registry: dict | None = None,
     ):
@@ -140,6 +152,8 @@ class GDE(
                     "predicts classes. Bin it (pd.cut), or leave label_head out and regress it "
                     "with scgde.tl.classify_populations."
                 )
+        if "states" in cells:
+            _require_one_kind(cells, generator, generator_kwargs or {})
         options = GENERATORS.get(generator).resolve(generator_kwargs or {}, cells["is_counts"])
         # Weights come from the model's own seed; the caller's random state stays as it was.
         with seeded(seed):
@@ -153,6 +167,9 @@ class GDE(
                 options,
                 n_batch=max(len(self.batch_categories), 1),
                 n_classes=[len(self._classes(key)) for key in self.label_keys_with_heads],
+                modality_sizes=[int(size) for size in cells.get("sizes", ())],
+                fusion=fusion,
+                modality_dropout=modality_dropout,
                 **self._module_options(),
             )
         if self.module.generator.space == "counts":
@@ -187,6 +204,11 @@ class GDE(
         state = state_of(self.registry_, BATCH_KEY)
         return [] if state is None else list(state["categories"])
 
+    @property
+    def modality_names(self) -> list[str]:
+        """The modalities of the model; none where it is of one matrix."""
+        return list(state_of(self.registry_, X_KEY).get("modalities", ()))
+
     def get_feature_names(self) -> pd.Index:
         """Return the names of the features that cells must have, in order."""
         return pd.Index(state_of(self.registry_, X_KEY)["names"])
@@ -196,8 +218,8 @@ class GDE(
         setup, init = self.setup_arguments, self.init_params_["non_kwargs"]
         return {
             "population_key": self.population_keys,
-            "layer": setup["layer"] or "",
-            "use_rep": setup["use_rep"] or "",
+            "layer": _as_text(setup["layer"]),
+            "use_rep": _as_text(setup["use_rep"]),
             "donor_key": setup.get("donor_key") or "",
             "label_head_keys": list(self.label_keys_with_heads),
             "is_counts": self.module.generator.space == "counts",
@@ -282,13 +304,21 @@ class GDE(
         if self.module.generator.space == "counts":
             self._require_counts(state_of(manager.registry, X_KEY))
         return SetDataset(
-            row_source(manager.get_from_registry(X_KEY)),
+            self._source(manager),
             index,
             batch=self._column(manager, BATCH_KEY),
             labels=np.stack(labels, 1) if labels else None,
             is_sized=self.module.generator.uses_library,
             size_factor=self._column(manager, SIZE_FACTOR_KEY),
         )
+
+    @staticmethod
+    def _source(manager: AnnDataManager) -> RowSource:
+        """Return the cells of registered data."""
+        field = field_of(manager, X_KEY)
+        if isinstance(field, ModalCellsField):
+            return field.source(manager.adata, state_of(manager.registry, X_KEY))
+        return row_source(manager.get_from_registry(X_KEY))
 
     @staticmethod
     def _column(manager: AnnDataManager, key: str) -> np.ndarray | None:
@@ -300,3 +330,24 @@ class GDE(
     def __repr__(self) -> str:
         trained = f"trained for {self.steps_done_} steps" if self.is_trained_ else "not trained"
         return f"{self._model_summary_string}; {trained}"
+
+
+def _require_one_kind(cells: dict, generator: str, options: dict) -> None:
+    """Raise if the CVAE is to choose a likelihood for counts and real values at once."""
+    kinds = [state["is_counts"] for state in cells["states"]]
+    automatic = generator == "cvae" and options.get("likelihood", "auto") == "auto"
+    if automatic and len(set(kinds)) > 1:
+        counts, real = (
+            [name for name, kind in zip(cells["modalities"], kinds, strict=True) if kind is wanted]
+            for wanted in (True, False)
+        )
+        raise ValueError(
+            f"Modalities {listed(counts)} are counts, but {listed(real)} are not. Set up raw counts "
+            "of all (layer={...} by modality), or log-normalised values of all; or model them as "
+            "they are with generator_kwargs={'likelihood': 'normal'}."
+        )
+
+
+def _as_text(value: str | dict | None) -> str:
+    """Return a setup argument in a form that ``.uns`` can keep."""
+    return json.dumps(dict(value)) if isinstance(value, dict) else value or ""

@@ -235,8 +235,8 @@ class PopulationMixin(BaseModelClass):
     def _modalities(self, mdata: MuData) -> list[AnnData]:
         """Return the modalities, that of the model's cells last, so that its keys prevail."""
         of_cells = self.setup_arguments["modalities"] or {}
-        own = of_cells.get("layer") or of_cells.get("use_rep")
-        return [mdata.mod[name] for name in sorted(mdata.mod, key=lambda name: name == own)]
+        own = as_keys(of_cells.get("layer") or of_cells.get("use_rep"))
+        return [mdata.mod[name] for name in sorted(mdata.mod, key=lambda name: name in own)]
 
     def get_population_codes(self, adata: AnnData | MuData | None = None) -> np.ndarray:
         """Return each cell's population as its row in the embedding; -1 for none.

@@ -7,7 +7,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from .._errors import listed
-from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass
+from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass, without_pairing
 from ..data import (
     BATCH_KEY,
     POPULATION_KEY,
@@ -16,6 +16,7 @@ from ..data import (
     DonorField,
     GroupField,
     LabelField,
+    ModalCellsField,
     MuDataCategoryField,
     MuDataCellsField,
     MuDataDonorField,
@@ -104,13 +105,13 @@ class SetupMixin(BaseModelClass):
         cls,
         mdata: MuData,
         population_key: str | list[str] | None = None,
-        layer: str | None = None,
-        use_rep: str | None = None,
+        layer: str | dict[str, str] | None = None,
+        use_rep: str | dict[str, str] | None = None,
         batch_key: str | None = None,
         labels_key: str | list[str] | None = None,
         donor_key: str | None = None,
         size_factor_key: str | None = None,
-        modalities: dict[str, str] | None = None,
+        modalities: dict[str, str | list[str]] | None = None,
         **kwargs: object,
     ) -> None:
         """Say what in a MuData the model works on.
@@ -118,19 +119,25 @@ class SetupMixin(BaseModelClass):
         Parameters
         ----------
         mdata
-            Modalities of the same cells.
-        population_key, layer, use_rep, batch_key, labels_key, donor_key, size_factor_key
-            As in :meth:`setup_anndata`.
+            Modalities of cells. Of several, cells may lack any but one, and each may have its
+            cells in its own order.
+        population_key, batch_key, labels_key, donor_key, size_factor_key
+            As in :meth:`setup_anndata`; size factors only with one modality.
+        layer, use_rep
+            As in :meth:`setup_anndata`; with several modalities a name for all, or a dict such as
+            ``{"rna": "counts"}``. Modalities that are in neither are taken from ``.X``.
         modalities
-            The modality in which an argument is looked up: ``{"layer": "rna"}``. The one of
-            ``layer`` (or of ``use_rep``) is needed; obs columns are by default those of the MuData.
+            The modality in which an argument is looked up: ``{"layer": "rna"}``. That of ``layer``
+            (or of ``use_rep``) is needed. A list of them, ``{"layer": ["rna", "prot"]}``, makes a
+            model of all (:class:`GDE`, ``fusion``). Obs columns are by default those of the MuData.
         **kwargs
             Used by ``load``.
 
         Raises
         ------
         ValueError
-            If no modality is named for the cells; otherwise as in :meth:`setup_anndata`.
+            If no modality is named for the cells, a cell has none of those named, or several come
+            with a size factor; otherwise as in :meth:`setup_anndata`.
         """
         arguments = cls._get_setup_method_args(**locals())
         if not isinstance(mdata, MuData):
@@ -140,11 +147,18 @@ class SetupMixin(BaseModelClass):
             )
         _refuse_view(mdata, "mdata")
         modality = cls._create_modalities_attr_dict(modalities or {}, arguments)
-        cells = modality.layer or modality.use_rep
-        if cells is None or cells not in mdata.mod:
+        cells = as_keys(modality.layer or modality.use_rep)
+        # Data that a setup is transferred to may lack one of several modalities.
+        may_lack = len(cells) > 1 and kwargs.get("source_registry") is not None
+        if not cells or not (may_lack or set(cells) <= set(mdata.mod)):
             raise ValueError(
                 f"modalities={modalities!r} must name the modality that holds the cells, as "
-                f"{{'layer': ...}} with one of {listed(mdata.mod)}."
+                f"{{'layer': ...}} with one of {listed(mdata.mod)}, or several as a list."
+            )
+        if len(cells) > 1 and size_factor_key is not None:
+            raise ValueError(
+                f"size_factor_key={size_factor_key!r} is for one modality; of "
+                f"{len(cells)}, each cell's size in each is its total there. Leave it out."
             )
         populations = as_keys(population_key)
         fields: list[BaseAnnDataField] = [
@@ -165,7 +179,10 @@ class SetupMixin(BaseModelClass):
         fields += [
             MuDataLabelField(key, mod_key=modality.labels_key) for key in as_keys(labels_key or [])
         ]
-        field = MuDataCellsField(layer, use_rep, mod_key=cells)
+        if len(cells) > 1:
+            field = ModalCellsField(cells, layer, use_rep)
+        else:
+            field = MuDataCellsField(layer, use_rep, mod_key=cells[0])
         cls._register(mdata, field, fields, arguments, **kwargs)
 
     @classmethod
@@ -190,7 +207,10 @@ class SetupMixin(BaseModelClass):
             if source_registry is None:
                 field.validate_field(data)
         _require_constant_labels(data, fields)
-        manager = AnnDataManager(fields=[cells, *fields], setup_method_args=arguments)
+        checks = without_pairing() if isinstance(cells, ModalCellsField) else None
+        manager = AnnDataManager(
+            fields=[cells, *fields], setup_method_args=arguments, validation_checks=checks
+        )
         manager.register_fields(data, source_registry)
         cls.register_manager(manager)
 

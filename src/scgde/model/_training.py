@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from .._errors import require_positive
+from .._errors import listed, require_positive
 from .._scvi import BaseModelClass
 from ..data import (
     DONOR_KEY,
@@ -187,29 +187,60 @@ class TrainingMixin(BaseModelClass):
         rng = np.random.default_rng(seed)
         if len(rows) > _MAX_CELLS_FOR_MOMENTS:
             rows = np.sort(rng.choice(rows, _MAX_CELLS_FOR_MOMENTS, replace=False))
-        module, source = self.module, dataset.source
-        log_library = torch.zeros(2)
+        module, parts = self.module, dataset.parts(rows)
+        self._require_modalities(dataset, rows)
         if module.standardize is not None:
-            mean, var = module.standardize.fit(source.chunks(rows))
+            mean, var = module.standardize.fit(*(part.source.chunks(own) for part, own in parts))
+            log_library = torch.zeros(2).expand(len(parts), -1)
         else:
-            blocks = source.chunks(rows)
-            if module.generator.uses_library:
-                # Sizes first, then the moments of counts scaled to the mean size.
-                size, total = self._sizes(dataset, rows)
-                shift = (total.log() - size.log()).mean()
-                module.library_scale.fill_(shift.exp())
-                log_size = size.log() + shift
-                log_library = torch.stack([log_size.mean(), log_size.std()])
-                factor = (log_size.exp().mean() / log_size.exp()).numpy()
-                blocks = (
-                    sp.diags(factor[start : start + len_]) @ block
-                    for start, len_, block in _enumerated(blocks)
-                )
-            mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(blocks))
+            found = zip(*(self._count_moments(part, own) for part, own in parts), strict=True)
+            mean, var, log_library = (torch.cat(of) for of in found)
+        if module.modalities is None or not module.generator.accepts_modalities:
+            log_library = log_library[0]
         module.generator.initialize(mean, var, log_library)
         some = rng.choice(rows, min(len(rows), _N_CELLS_FOR_ENCODER), replace=False)[None]
         x, _, library = self._to_device(dataset, some, torch.empty(0))
         module.encoder.initialize(dense(module.view(x, library))[0])
+
+    def _require_modalities(self, dataset: SetDataset, rows: np.ndarray) -> None:
+        """Raise if no training cell has a modality, or all of them where the generator needs all."""
+        if self.module.modalities is None:
+            return
+        present = dataset.source.present[rows]
+        names = self.modality_names
+        lost = [name for name, has in zip(names, present.any(0), strict=True) if not has]
+        if lost:
+            raise ValueError(
+                f"No training cell has the modality {listed(lost)}. Leave it out of modalities, or "
+                "hold fewer populations out (train_size)."
+            )
+        if not self.module.generator.accepts_modalities and not present.all(1).any():
+            generator = self.init_params_["non_kwargs"]["generator"]
+            raise ValueError(
+                f"generator={generator!r} learns from cells that have all of {listed(names)}, and "
+                "there is none. Use 'cvae', which takes any."
+            )
+
+    def _count_moments(
+        self, dataset: SetDataset, rows: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return mean and variance of counts, each ``(d,)``, and moments of log sizes ``(1, 2)``."""
+        module, log_library = self.module, torch.zeros(2)
+        blocks = dataset.source.chunks(rows)
+        if module.generator.uses_library:
+            # Sizes first, then the moments of counts scaled to the mean size.
+            size, total = self._sizes(dataset, rows)
+            shift = (total.log() - size.log()).mean()
+            module.library_scale.fill_(shift.exp())
+            log_size = size.log() + shift
+            log_library = torch.stack([log_size.mean(), log_size.std()])
+            factor = (log_size.exp().mean() / log_size.exp()).numpy()
+            blocks = (
+                sp.diags(factor[start : start + len_]) @ block
+                for start, len_, block in _enumerated(blocks)
+            )
+        mean, var = (torch.from_numpy(np.asarray(m)).float() for m in moments(blocks))
+        return mean, var, log_library[None]
 
     @staticmethod
     def _sizes(dataset: SetDataset, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._errors import unknown
-from ..data import Cells, dense
-from ..encoders import ENCODERS
+from .._errors import require_choice, unknown
+from ..data import Cells, Modalities, dense
+from ..encoders import ENCODERS, Encoder, ModalEncoder
 from ..generators import GENERATORS
 from ..nn import Standardize, clip, log1p, log_normalize
+from ._modal import complete_cells, drop_modalities
 
+FUSIONS = ("concatenate", "separate")
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -29,7 +31,7 @@ def _check(argument: str, cls: type[nn.Module], options: dict | None) -> None:
     # A subclass may pass options on to the class above it.
     above = [c for c in cls.__mro__ if "__init__" in vars(c) and issubclass(c, nn.Module)]
     taken = {name: p for c in above for name, p in inspect.signature(c.__init__).parameters.items()}
-    fixed = ("self", "n_input", "n_output", "n_latent", "n_hidden", "n_batch")
+    fixed = ("self", "n_input", "n_output", "n_latent", "n_hidden", "n_batch", "modalities")
     own = [n for n, p in taken.items() if n not in fixed and p.kind not in _VARIABLE]
     for name in options or {}:
         if name not in own:
@@ -57,6 +59,14 @@ class GDEModule(nn.Module):
         Number of batches that the generator corrects for.
     n_classes
         Number of classes of each label head; no heads by default.
+    modality_sizes
+        Features of each modality, where cells have several; ``n_features`` is their sum, and cells
+        have the columns of :class:`~scgde.data.Modalities`.
+    fusion
+        Of several modalities. ``"concatenate"``: the encoder sees all columns. ``"separate"``: an
+        encoder for each, whose embeddings are averaged (:class:`~scgde.encoders.ModalEncoder`).
+    modality_dropout
+        Share of training sets whose encoder does not see one of the modalities.
     """
 
     def __init__(
@@ -70,15 +80,38 @@ class GDEModule(nn.Module):
         generator_kwargs: dict | None = None,
         n_batch: int = 1,
         n_classes: Iterable[int] = (),
+        modality_sizes: Sequence[int] = (),
+        fusion: str = "concatenate",
+        modality_dropout: float = 0.2,
     ):
         super().__init__()
+        require_choice("fusion", fusion, FUSIONS)
+        if not 0 <= modality_dropout <= 1:
+            raise ValueError(f"modality_dropout={modality_dropout!r} must be from 0 to 1.")
         _check("encoder_kwargs", ENCODERS.get(encoder), encoder_kwargs)
         _check("generator_kwargs", GENERATORS.get(generator), generator_kwargs)
-        self.encoder = ENCODERS.get(encoder)(n_features, n_latent, n_hidden, **encoder_kwargs or {})
-        self.generator = GENERATORS.get(generator)(
-            n_features, n_latent, n_hidden, n_batch=n_batch, **generator_kwargs or {}
-        )
-        self.standardize = Standardize(n_features) if self.generator.space == "real" else None
+        self.modalities = Modalities(tuple(modality_sizes)) if modality_sizes else None
+        self.modality_dropout = modality_dropout
+
+        def new_encoder(n_input: int) -> Encoder:
+            return ENCODERS.get(encoder)(n_input, n_latent, n_hidden, **encoder_kwargs or {})
+
+        if self.modalities is not None and fusion == "separate":
+            self.encoder = ModalEncoder([new_encoder(n) for n in modality_sizes], self.modalities)
+        else:
+            n_columns = n_features if self.modalities is None else self.modalities.n_columns
+            self.encoder = new_encoder(n_columns)
+        make = GENERATORS.get(generator)
+        options = dict(generator_kwargs or {})
+        if make.accepts_modalities:
+            options["modalities"] = self.modalities
+        self.generator = make(n_features, n_latent, n_hidden, n_batch=n_batch, **options)
+        if self.generator.space == "counts" and self.modalities and not make.accepts_modalities:
+            raise ValueError(
+                f"generator={generator!r} models counts of one modality. Use 'cvae', or set up one."
+            )
+        is_real = self.generator.space == "real"
+        self.standardize = Standardize(n_features, self.modalities) if is_real else None
         self.label_heads = nn.ModuleList(nn.Linear(n_latent, n) for n in n_classes)
         self.label_weight = 1.0
         self.n_features = n_features
@@ -106,26 +139,41 @@ class GDEModule(nn.Module):
         if self.standardize is not None:
             x = clip(self.standardize(x), self.standardize.middle)
         elif self.generator.uses_library:
-            x = log_normalize(x, None if library is None else library * self.library_scale)
+            size = None if library is None else library * self.library_scale
+            x = log_normalize(x, size, self.modalities)
         else:
-            x = log1p(x)
+            x = log1p(x, self.modalities)
         return x if self.encoder.accepts_sparse else dense(x)
 
     def loss(self, batch: dict) -> GDELoss:
         """Return the loss of a batch: the generator's per feature, and auxiliary ones."""
-        z = self.encode(batch["context"], batch["context_weight"], batch["context_library"])
-        x, library = batch["target"], batch["target_library"]
-        if self.standardize is not None:
-            x = self.standardize(x)
-        if library is not None:
-            library = library * self.library_scale
-        x = x if self.generator.accepts_sparse else dense(x)
-        covariates = {"library": library, "batch": batch.get("batch")}
-        generator_loss = self.generator.loss(x, batch["target_weight"], z, **covariates).mean()
+        context, weight = batch["context"], batch["context_weight"]
+        if self.modalities is not None and self.training:
+            context, weight = drop_modalities(
+                context, weight, self.modalities, self.modality_dropout
+            )
+        z = self.encode(context, weight, batch["context_library"])
+        generator_loss = self._generator_loss(batch, z)
         loss, terms = generator_loss / self.n_features, {"generator_loss": generator_loss}
         for name, (weight, value) in self.auxiliary_losses(z, batch).items():
             loss, terms[name] = loss + weight * value, value
         return GDELoss(loss, terms)
+
+    def _generator_loss(self, batch: dict, z: Tensor) -> Tensor:
+        x, w, library = batch["target"], batch["target_weight"], batch["target_library"]
+        if self.standardize is not None:
+            x = self.standardize(x)
+        if library is not None:
+            library = library * self.library_scale
+        covariates = {"library": library, "batch": batch.get("batch")}
+        if self.modalities is not None and not self.generator.accepts_modalities:
+            x, w, has = complete_cells(x, w, self.modalities)
+            if not has.any():
+                return 0.0 * z.sum()
+            x, w, z = dense(x)[has], w[has], z[has]
+            covariates = {k: None if c is None else c[has] for k, c in covariates.items()}
+        x = x if self.generator.accepts_sparse else dense(x)
+        return self.generator.loss(x, w, z, **covariates).mean()
 
     def auxiliary_losses(self, z: Tensor, batch: dict) -> dict[str, tuple[float, Tensor]]:
         """Return weight and value of what is minimised beside the generator's loss, by name."""

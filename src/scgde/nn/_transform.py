@@ -7,18 +7,24 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from ..data import Cells, SparseCells
+from ..data import Cells, Modalities, SparseCells
 
 TARGET_SUM = 1e4
 CLIP = 10.0
 
 
-def log1p(x: Cells) -> Cells:
-    """Return ``log(1 + x)`` of counts ``(B, m, d)``."""
-    return x.replace(torch.log1p(x.values)) if isinstance(x, SparseCells) else torch.log1p(x)
+def log1p(x: Cells, modalities: Modalities | None = None) -> Cells:
+    """Return ``log(1 + x)`` of counts ``(B, m, d)``; indicators of modalities stay."""
+    if isinstance(x, SparseCells):
+        logs = torch.log1p(x.values)
+        return x.replace(logs) if modalities is None else modalities.on_features(x, logs)
+    logs = torch.log1p(x)
+    return logs if modalities is None else modalities.on_features(x, logs)
 
 
-def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
+def log_normalize(
+    x: Cells, library: Tensor | None = None, modalities: Modalities | None = None
+) -> Cells:
     """Return ``log(1 + 10^4 x / library)`` of counts, the field's usual normalisation.
 
     Parameters
@@ -27,7 +33,15 @@ def log_normalize(x: Cells, library: Tensor | None = None) -> Cells:
         Counts ``(B, m, d)``.
     library
         Size of each cell, ``(B, m)``; by default its total.
+    modalities
+        Of cells of several: each has its own size, ``library (B, m, M)``.
     """
+    if modalities is not None:
+        library = modalities.totals(x).clamp_min(1) if library is None else library
+        factor = modalities.spread(x, TARGET_SUM / library)
+        scaled = x.replace(x.values * factor) if isinstance(x, SparseCells) else x * factor
+        logs = log1p(scaled)
+        return modalities.on_features(x, logs.values if isinstance(x, SparseCells) else logs)
     if isinstance(x, SparseCells):
         library = x.sum() if library is None else library
         return log1p(x.replace(x.values * (TARGET_SUM / library.flatten())[x.rows]))
@@ -61,25 +75,47 @@ class Standardize(nn.Module):
     """Scale features to unit variance, and centre them where the cells are stored dense.
 
     Sparse cells are scaled but not centred, so that they stay sparse; ``middle`` then is where
-    their standardised features lie on average. The moments are those of the training cells; they
+    their standardised features lie on average. Of several modalities, each by itself. The moments are those of the training cells; they
     are saved with the model.
+
+    Parameters
+    ----------
+    n_features
+        Features of a cell.
+    modalities
+        Columns of cells of several modalities: the features of one that a cell lacks are 0 after
+        standardising too, where they are centred their mean; indicators stay.
     """
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, modalities: Modalities | None = None):
         super().__init__()
-        self.register_buffer("loc", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
-        self.register_buffer("middle", torch.zeros(n_features))
+        self.modalities = modalities
+        n_columns = n_features if modalities is None else modalities.n_columns
+        self.register_buffer("loc", torch.zeros(n_columns))
+        self.register_buffer("scale", torch.ones(n_columns))
+        self.register_buffer("middle", torch.zeros(n_columns))
 
-    def fit(self, blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[Tensor, Tensor]:
+    def fit(self, *parts: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[Tensor, Tensor]:
         """Set the moments from blocks of cells, each ``(n, d)``.
 
         A feature that does not vary keeps the scale 1.
+
+        Parameters
+        ----------
+        parts
+            Blocks of the cells, or, of several modalities, blocks for each.
 
         Returns
         -------
         Mean and variance of the standardised features, each ``(d,)``.
         """
+        start, of_parts = 0, []
+        for blocks in parts:
+            of_parts.append(self._fit_part(blocks, start))
+            start += len(of_parts[-1][0])
+        return tuple(torch.cat(of) for of in zip(*of_parts, strict=True))
+
+    def _fit_part(self, blocks: Iterable, start: int) -> tuple[Tensor, Tensor]:
         centre = True
 
         def seen():
@@ -91,11 +127,12 @@ class Standardize(nn.Module):
         mean, var = moments(seen())
         scale = np.sqrt(var)
         scale[scale <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0
-        self.scale.copy_(torch.from_numpy(scale))
-        self.loc.copy_(torch.from_numpy(mean) if centre else torch.zeros_like(self.loc))
+        own = slice(start, start + len(mean))
+        self.scale[own] = torch.from_numpy(scale)
+        self.loc[own] = torch.from_numpy(mean) if centre else 0.0
         rest = np.zeros_like(mean) if centre else mean
         mean, var = (torch.from_numpy(a).float() for a in (rest / scale, var / scale**2))
-        self.middle.copy_(mean)
+        self.middle[own] = mean
         return mean, var
 
     def forward(self, x: Cells) -> Cells:
@@ -104,11 +141,17 @@ class Standardize(nn.Module):
             if not self.loc.any():
                 return x.replace(x.values / self.scale[x.columns.long()])
             x = x.to_dense()
-        return (x - self.loc) / self.scale
+        z = (x - self.loc) / self.scale
+        if self.modalities is None:
+            return z
+        return self.modalities.on_features(
+            x, z * self.modalities.spread(x, self.modalities.present(x))
+        )
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Return standardised cells to their own units."""
-        return x * self.scale + self.loc
+        """Return standardised cells to their own units; without indicators."""
+        own = slice(x.shape[-1])
+        return x * self.scale[own] + self.loc[own]
 
 
 def clip(x: Cells, middle: Tensor) -> Cells:
