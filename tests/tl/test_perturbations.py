@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import scgde
+
+from ._linear_perturbations import PAIRS, SINGLES, LinearPredictor, screen
+
+QUICK = {"enable_progress_bar": False, "n_cells": 10, "n_splits": 2, "max_cells": 20}
+
+
+def report_of(adata, model, **kwargs):
+    return scgde.tl.predict_perturbations(adata, model, **{**QUICK, **kwargs})
+
+
+def estimates(summary, metric):
+    return summary[summary["metric"] == metric].set_index("method")["estimate"]
+
+
+def test_a_report_of_counts(tmp_path):
+    adata, features = screen()
+    before = adata.copy()
+    model = LinearPredictor(adata, features)
+    summary = report_of(adata, model, n_splits=5)
+    result = adata.uns["gde_perturbation"]
+    table = result["predictions"]["table"]
+    # Each perturbation once, and never in what was trained on.
+    assert sorted(table["perturbation"]) == sorted([*SINGLES, *PAIRS])
+    for number, seen in enumerate(model.seen):
+        assert not seen & set(table.loc[table["split"] == number, "perturbation"])
+        assert "control" in seen
+    r2 = estimates(summary, "r2_vs_training_mean")
+    assert set(r2.index) >= {"gde", "no_change", "matching_mean", "ridge", "data_ceiling"}
+    assert r2["training_mean"] == 0
+    assert r2["gde"] > 0.3
+    assert estimates(summary, "discrimination_rank")["gde"] < 0.2
+    assert estimates(summary, "variance_ratio").index.tolist() == ["gde", "data_ceiling"]
+    gde = summary[(summary["metric"] == "r2_shift") & (summary["method"] == "training_mean")]
+    assert gde["difference_high"].item() < 0
+    # Nothing else was touched, and all of it survives a file.
+    del adata.uns["gde_perturbation"]
+    assert (adata.X != before.X).nnz == 0
+    pd.testing.assert_frame_equal(adata.obs, before.obs)
+    assert not adata.uns
+    adata.uns["gde_perturbation"] = result
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    kept = anndata.read_h5ad(tmp_path / "a.h5ad").uns["gde_perturbation"]
+    for name in ("summary", "report"):
+        pd.testing.assert_frame_equal(kept[name], result[name])
+    np.testing.assert_array_equal(
+        kept["predictions"]["predicted"], result["predictions"]["predicted"]
+    )
+    assert kept["params"]["seed"] == 0
+
+
+def test_observed_shifts_are_those_of_the_cells():
+    adata, features = screen(covariate=True)
+    report_of(adata, LinearPredictor(adata, features, "line"), held_out=["g3", "g0+g1"])
+    found = adata.uns["gde_perturbation"]["predictions"]
+    x = np.log1p(adata.to_df().div(adata.to_df().sum(1), axis=0) * 1e4)
+    mean = x.groupby([adata.obs["gene"], adata.obs["line"]]).mean()
+    assert len(found["table"]) == 4
+    for row, observed in zip(found["table"].itertuples(), found["observed"], strict=True):
+        assert row.population == f"{row.perturbation}|{row.covariate}"
+        expected = mean.loc[row.perturbation, row.covariate] - mean.loc["control", row.covariate]
+        np.testing.assert_allclose(observed, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_seed_reproduces_and_another_differs():
+    adata, features = screen()
+    model = LinearPredictor(adata, features)
+    first, again, other = (report_of(adata, model, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first["estimate"].equals(other["estimate"])
+
+
+def test_backed_cells_and_real_values(tmp_path):
+    adata, features = screen()
+    expected = report_of(adata, LinearPredictor(adata, features))
+    del adata.uns["gde_perturbation"]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    found = report_of(backed, LinearPredictor(adata, features))
+    pd.testing.assert_frame_equal(found, expected)
+    real, features = screen(is_counts=False)
+    summary = report_of(real, LinearPredictor(real, features, is_counts=False), n_splits=5)
+    assert estimates(summary, "r2_vs_training_mean")["ridge"] > 0.8
+    assert estimates(summary, "r2_vs_training_mean")["gde"] > 0.9
+
+
+def test_what_leaves_with_a_perturbation():
+    adata, features = screen()
+    model = LinearPredictor(adata, features)
+    report_of(adata, model, held_out=["g0", "g7"])
+    # Another spelling of the same would give it away.
+    assert "control+g7" not in model.seen[0]
+    assert {"g0+g1", "g0+g6"} <= model.seen[0]
+    report = adata.uns["gde_perturbation"]["report"]
+    seen = report.drop_duplicates("perturbation").set_index("perturbation")["n_seen"]
+    assert seen.to_dict() == {"g0": 1, "g7": 0}
+    report_of(adata, model, held_out=["g0", "g7"], hold_out_combinations=True)
+    assert not {"g0+g1", "g0+g6", "g0"} & model.seen[1]
+    assert "g2+g3" in model.seen[1]
+    report = adata.uns["gde_perturbation"]["report"]
+    assert (report["n_seen"] == 0).all()
+
+
+def test_splits_given_and_drawn():
+    adata, features = screen()
+    model = LinearPredictor(adata, features)
+    report_of(adata, model, held_out=[["g1", "g2"], ["g3", "g4", "g0+g1"]])
+    table = adata.uns["gde_perturbation"]["predictions"]["table"]
+    assert table.groupby("split")["perturbation"].agg(set).tolist() == [
+        {"g1", "g2"},
+        {"g3", "g4", "g0+g1"},
+    ]
+    report = adata.uns["gde_perturbation"]["report"]
+    additive = report[report["method"] == "additive"]
+    assert set(additive["perturbation"]) == {"g0+g1"}
+    # More splits than folds: the second round holds each out again, differently.
+    report_of(adata, model, n_splits=4, test_size=0.5, baselines=False)
+    table = adata.uns["gde_perturbation"]["predictions"]["table"]
+    assert (table["perturbation"].value_counts() == 2).all()
+    splits = table.groupby("split")["perturbation"].agg(set).tolist()
+    assert splits[0] | splits[1] == splits[2] | splits[3] == {*SINGLES, *PAIRS}
+    assert splits[0] not in splits[2:]
+
+
+def test_perturbations_without_features_or_cells_are_not_held_out():
+    adata, features = screen()
+    known = features.drop(index="g11")
+    model = LinearPredictor(adata, features)
+    model.refit = lambda training: _known_only(training, known)
+    few = adata[~((adata.obs["gene"] == "g10") & (np.arange(adata.n_obs) % 6 > 0))].copy()
+    model.features = known
+    report_of(few, model, n_splits=5, min_cells=8)
+    assert sorted(few.uns["gde_perturbation"]["predictions"]["table"]["perturbation"]) == sorted(
+        {*SINGLES, *PAIRS} - {"g10", "g11"}
+    )
+
+
+def _known_only(training, features):
+    own = training[(training.obs["gene"] != "g11").to_numpy()].copy()
+    return LinearPredictor(own, features)
+
+
+def test_generated_cells_for_other_tools():
+    adata, features = screen(covariate=True)
+    model = LinearPredictor(adata, features, "line")
+    _, cells = report_of(adata, model, n_splits=5, return_cells=True)
+    assert cells.var_names.equals(adata.var_names)
+    assert set(cells.obs["gene"]) == set(adata.obs["gene"])
+    predicted = cells[cells.obs["is_predicted"]]
+    assert (predicted.obs.groupby(["gene", "line"], observed=True).size() == 10).all()
+    control = cells[~cells.obs["is_predicted"]]
+    assert set(control.obs["gene"]) == {"control"}
+    own = adata[adata.obs["gene"] == "control"]
+    assert (control[own.obs_names].X != own.X).nnz == 0
+    assert (control[own.obs_names].obs["line"].astype(str) == own.obs["line"]).all()
+    assert cells.obs_names.is_unique
+    assert float(predicted.X.max()) == round(float(predicted.X.max()))
+
+
+def test_mistakes_are_named():
+    adata, features = screen()
+    model = LinearPredictor(adata, features)
+
+    def wrong(error, match, data=adata, predictor=model, **kwargs):
+        with pytest.raises(error, match=match):
+            report_of(data, predictor, **kwargs)
+
+    wrong(KeyError, "Did you mean 'g1'", held_out=["g1x", "g2"])
+    wrong(TypeError, "list of perturbations", held_out="g1")
+    wrong(ValueError, "empty", held_out=[])
+    wrong(ValueError, "empty split", held_out=[["g1"], []])
+    wrong(ValueError, "twice", held_out=["g1", "g1"])
+    wrong(ValueError, "nothing|no perturbation", held_out=[*SINGLES, *PAIRS])
+    wrong(ValueError, "test_size", test_size=0.7)
+    wrong(ValueError, "n_splits", n_splits=0)
+    wrong(ValueError, "min_cells", min_cells=2)
+    wrong(ValueError, "n_cells", n_cells=-1)
+    wrong(ValueError, "return_cells", n_cells=0, return_cells=True)
+    wrong(ValueError, "splits need three", min_cells=1_000)
+    wrong(TypeError, "AnnData", data=adata.to_df())
+    wrong(ValueError, "other features", data=adata[:, ::-1].copy())
+    renamed = adata.copy()
+    renamed.obs = renamed.obs.rename(columns={"gene": "target"})
+    wrong(KeyError, "perturbation_key='gene'", data=renamed)
+    wrong(KeyError, "control", data=adata[adata.obs["gene"] != "control"].copy())
+    lines, features = screen(covariate=True)
+    keep = (lines.obs["gene"] != "control") | (lines.obs["line"] == "x")
+    predictor = LinearPredictor(lines, features, "line")
+    wrong(ValueError, "'y'.*control", data=lines[keep].copy(), predictor=predictor)
