@@ -113,7 +113,8 @@ class PerturbationModule(GDEModule):
         control = z[is_control[used].float().argmax(1).to(z.device)]
         shift = z[used.to(z.device)] - control
         predicted = self.shift_head(self.features[population].to(z.device), control)
-        size = shift.detach().square().mean().clamp_min(_EPS)
+        # Relative to the shifts themselves, or shrinking all of them would be the cheapest way.
+        size = shift.square().mean().clamp_min(_EPS)
         target = self.mean_shift[population].to(z.device)
         of_means = (self.mean_head(s) - target for s in (shift, predicted))
         losses["shift_loss"] = (self.shift_weight, (predicted - shift).square().mean() / size)
