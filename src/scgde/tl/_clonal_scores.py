@@ -63,6 +63,11 @@ def _of_fold(
 ) -> Score:
     published = estimator == "ksg_published"
     x, y = (fold.raw_early, fold.raw_late) if published else (fold.early, fold.late)
+    if any(not np.ptp(side, axis=0).any() for side in (fold.raw_early, fold.raw_late)):
+        # A constant tells nothing, exactly; estimators refuse it.
+        none = 0.5 if estimator == "retrieval_auc" else 0.0
+        zeros = np.full(len(x), none), np.full(n_shuffles, none)
+        return Score(none, none, none, np.nan, 0, "none", x.shape[1], *zeros)
     if estimator == "retrieval_auc":
         found = metrics.retrieval_auc(x, y, normalize=normalize, n_shuffles=n_shuffles, seed=seed)
         used_k, estimate = 0, found.auc
