@@ -8,6 +8,7 @@ from ._synthetic_normals import (
     low_rank_populations,
     multivariate_normal_populations,
 )
+from ._synthetic_perturbations import perturbed_populations
 
 __all__ = [
     "digit_populations",
@@ -19,5 +20,6 @@ __all__ = [
     "multinomial_populations",
     "multivariate_normal_populations",
     "normal_populations",
+    "perturbed_populations",
     "poisson_populations",
 ]

@@ -64,11 +64,11 @@ class PerturbationGDE(PerturbationSetupMixin, GDE):
     Examples
     --------
     >>> import scgde
-    >>> adata = scgde.datasets.synthetic_perturbations(seed=0)
+    >>> adata = scgde.datasets.perturbed_populations(n_targets=6, n_pairs=2, n_cells=20)
     >>> scgde.model.PerturbationGDE.setup_anndata(adata, "perturbation", control="control")
     >>> model = scgde.model.PerturbationGDE(adata, features="gene_features", n_latent=8)
     >>> model.train(max_steps=2, enable_progress_bar=False)
-    >>> model.predict(["gene_1+gene_2"], n_cells=10).cells.n_obs
+    >>> model.predict("target_00+target_05", n_cells=10).cells.n_obs
     10
     """
 
