@@ -72,9 +72,27 @@ class CombinationRegression:
                 if error < self.error:
                     self.error, self.share, self.ratio = error, share, ratio
         covariance = _mixed(kernels, self.share, self.ratio) + np.eye(len(y))
-        self._mean, projected = _kriging(covariance, mean)
-        self._mean, self._dual = self._mean @ y, projected @ y
+        self._coefficients, self._projected = _kriging(covariance, mean)
+        self._y = y
         return self
+
+    def weights(
+        self,
+        parts: Sequence[Sequence[str]],
+        contexts: Sequence[str],
+        features: dict[str, np.ndarray],
+    ) -> np.ndarray:
+        """Return what each observation counts in the effect of each combination, ``(m, n)``.
+
+        Arguments are as in :meth:`fit`. Effects of another kind, of the same observations in the
+        same order, are predicted by the same weights. In a context that was not seen the mean is
+        zero.
+        """
+        kernels = self._kernels(parts, np.asarray(contexts), self._sums(parts, features))
+        design = self._mean_design(parts, np.asarray(contexts))
+        return (
+            design @ self._coefficients + _mixed(kernels, self.share, self.ratio) @ self._projected
+        )
 
     def predict(
         self,
@@ -82,13 +100,8 @@ class CombinationRegression:
         contexts: Sequence[str],
         features: dict[str, np.ndarray],
     ) -> np.ndarray:
-        """Return the effects ``(m, d)`` of combinations in contexts; arguments as in :meth:`fit`.
-
-        In a context that was not seen the mean is zero.
-        """
-        kernels = self._kernels(parts, np.asarray(contexts), self._sums(parts, features))
-        effect = _mixed(kernels, self.share, self.ratio) @ self._dual
-        return self._mean_design(parts, np.asarray(contexts)) @ self._mean + effect
+        """Return the effects ``(m, d)`` of combinations; arguments as in :meth:`weights`."""
+        return self.weights(parts, contexts, features) @ self._y
 
     def _sums(self, parts: Sequence, features: dict[str, np.ndarray]) -> np.ndarray:
         """Return the sum of the scaled features of each one's parts, ``(n, k)``."""
