@@ -4,12 +4,15 @@ from ._clonal import clonal_information
 from ._comparison import comparison
 from ._figures import population_map, resampled_cells, training_curve
 from ._invariance import invariance_report
+from ._perturbation import perturbation_report, predicted_shift
 
 __all__ = [
     "clonal_information",
     "comparison",
     "invariance_report",
+    "perturbation_report",
     "population_map",
+    "predicted_shift",
     "resampled_cells",
     "training_curve",
 ]
