@@ -15,6 +15,8 @@ def test_demo_computes_and_writes_what_it_prints(tmp_path, capsys):
         assert name in printed.replace("\n", "")
     for row in ("majority", "mean_sd", "pseudobulk_pca", "kernel_mean", "gde", "inductive"):
         assert row in printed
+    for row in ("variance_ratio", "gene_correlation", "auc_trees", "total_sd_ratio", "ceiling"):
+        assert row in printed
     adata = anndata.read_h5ad(tmp_path / "out" / "demo.h5ad")
     scores = adata.uns["gde_classification"]["scores"]
     assert set(scores["setting"]) >= {"transductive", "inductive"}
@@ -28,10 +30,11 @@ def test_demo_keeps_its_promises(tmp_path):
     scores = tables["classification"]
     auc = scores[(scores.representation == "gde") & (scores.metric == "roc_auc")]
     assert (auc["estimate"] >= 0.9).all()
-    value = tables["resampling"]["value"]
-    assert 0.8 <= value.filter(like="variance ratio").item() <= 1.25
-    resampled = value.filter(like="held-out cells: resampled").item()
-    assert resampled < value.filter(like="nearest other patient").item()
+    resampled = tables["resampling"]
+    for row in ("variance_ratio", "variance_ratio_normalized"):
+        assert 0.8 <= resampled.loc[row, "estimate"] <= 1.25
+    distance = resampled.loc["energy_distance"]
+    assert distance["ceiling"] / 2 < distance["estimate"] < distance["nearest_patient"]
 
 
 def test_version(capsys):

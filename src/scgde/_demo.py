@@ -93,17 +93,13 @@ def run_demo(output: str | Path, seed: int = 0, n_steps: int = 600) -> dict[str,
 
 
 def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, AnnData]:
-    """Resample a patient; compare with their held-out cells, beside every other patient."""
+    """Report on a patient's resampled cells, and on the nearest other patient's, as a baseline."""
     of = adata.obs[POPULATION].to_numpy()
     held_out = model.validation_indices[of[model.validation_indices] == patient]
     # The vector is that of the patient's other cells: it has not seen those it is compared with.
     own = np.setdiff1d(np.flatnonzero(of == patient), held_out)
     vector = model.get_population_embedding(adata[own].copy())
     generated = model.sample(vector, n_cells=int((of == patient).sum()))
-    report = resampling_report(
-        adata.X[of == patient], generated.X, log_normalize=True, min_mean=MIN_MEAN_COUNT
-    )
-    rows = {"variance ratio, resampled to real (median over genes)": report["variance_ratio"]}
     target = _log_normalized(adata.X[held_out])
     distance = {
         other: energy_distance(_log_normalized(adata.X[of == other]), target).item()
@@ -111,16 +107,17 @@ def _compare(adata: AnnData, model: GDE, patient: str) -> tuple[pd.DataFrame, An
         if other != patient
     }
     nearest = min(distance, key=distance.get)
-    rows["energy distance to held-out cells: resampled"] = energy_distance(
-        _log_normalized(generated.X), target
-    ).item()
-    rows[f"energy distance to held-out cells: nearest other patient ({nearest})"] = distance[
-        nearest
-    ]
-    rows["energy distance to held-out cells: own training cells (ceiling)"] = energy_distance(
-        _log_normalized(adata.X[own]), target
-    ).item()
-    return pd.DataFrame({"value": rows}), generated
+    report, of_nearest = (
+        resampling_report(
+            adata.X[held_out],
+            cells,
+            log_normalize=True,
+            min_mean=MIN_MEAN_COUNT,
+            enable_progress_bar=sys.stdout.isatty(),
+        )
+        for cells in (generated.X, adata.X[of == nearest])
+    )
+    return report.assign(nearest_patient=of_nearest["estimate"]), generated
 
 
 def _log_normalized(counts: sp.csr_matrix) -> torch.Tensor:
@@ -148,10 +145,16 @@ def _score_table(scores: pd.DataFrame) -> Table:
     return table
 
 
-def _resampling_table(resampled: pd.DataFrame, patient: str) -> Table:
-    table = Table(title=f"Cells of {patient}, resampled from one vector")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    for name, value in resampled["value"].items():
-        table.add_row(name, f"{value:.3f}")
+def _resampling_table(report: pd.DataFrame, patient: str) -> Table:
+    table = Table(title=f"Held-out cells of {patient} beside cells resampled from one vector")
+    for column in ("quantity", "resampled", "real halves (ceiling)", "nearest patient", "ideal"):
+        table.add_column(column, justify="left" if column == "quantity" else "right")
+    for name, row in report.iterrows():
+        table.add_row(
+            name,
+            f"{row.estimate:.3f} [{row.low:.3f}, {row.high:.3f}]",
+            f"{row.ceiling:.3f} [{row.ceiling_low:.3f}, {row.ceiling_high:.3f}]",
+            f"{row.nearest_patient:.3f}",
+            f"{row.ideal:g}",
+        )
     return table

@@ -7,7 +7,6 @@ from sklearn.metrics import roc_auc_score
 from scgde.metrics import (
     classification_scores,
     regression_scores,
-    resampling_report,
     scores_with_intervals,
 )
 
@@ -52,21 +51,3 @@ def test_copies_of_a_donor_are_no_more_evidence():
 
     assert width(8, np.arange(30).repeat(8)) == pytest.approx(width(1), rel=0.3)
     assert width(8) < 0.6 * width(1)
-
-
-def test_resampling_report_tells_collapse_from_truth():
-    rng = np.random.default_rng(0)
-    real = rng.poisson(np.exp(rng.normal(1, 0.5, 20)), (600, 20)).astype(np.float32)
-    good = real[rng.permutation(600)[:400]]
-    collapsed = np.tile(real.mean(0), (400, 1))
-    best, worst = (resampling_report(real, x) for x in (good, collapsed))
-    assert best["variance_ratio"] == pytest.approx(1, abs=0.15)
-    assert best["energy_distance"] < 2 * best["split_half_energy_distance"]
-    assert worst["mean_correlation"] > 0.999
-    assert worst["variance_ratio"] < 0.01
-    assert worst["energy_distance"] > 10 * worst["split_half_energy_distance"]
-
-
-def test_resampling_report_needs_the_same_features():
-    with pytest.raises(ValueError, match="features"):
-        resampling_report(np.zeros((3, 2)), np.zeros((3, 4)))
