@@ -66,18 +66,18 @@ def run(data: str, features: str, seed: int, n_splits: int, n_steps: int) -> pd.
 
 def show(summary: pd.DataFrame) -> None:
     """Print the card, and where a baseline wins or cannot be told from the model."""
-    wide = summary.pivot(index="metric", columns="method", values="estimate")
-    print(wide.loc[SHOWN, list(summary["method"].unique())].round(3).to_string())
-    for row in summary[summary["metric"].isin(SHOWN[:-1])].itertuples():
-        if row.method == "data_ceiling" or not row.difference == row.difference:
+    estimates = summary.set_index(["metric", "method"])["estimate"].unstack()  # noqa: PD010
+    print(estimates.loc[SHOWN, list(summary["method"].unique())].round(3).to_string())
+    rivals = summary[summary["metric"].isin(SHOWN[:-1]) & (summary["method"] != "data_ceiling")]
+    for row in rivals.itertuples():
+        ahead = row.difference > 0 if row.best == "high" else row.difference < 0
+        if not ahead:
             continue
-        sign = 1 if row.best == "high" else -1
-        if sign * row.difference <= 0:
-            continue
-        sure = not row.difference_low <= 0 <= row.difference_high
+        sure = row.difference_low > 0 or row.difference_high < 0
         print(
-            f"  {row.method} {'beats' if sure else 'is ahead of, not clearly,'} gde in {row.metric} "
-            f"by {row.difference:+.3f} [{row.difference_low:.3f}, {row.difference_high:.3f}], "
+            f"  {row.method} {'beats' if sure else 'is ahead of, not clearly,'} gde in "
+            f"{row.metric} by {row.difference:+.3f} "
+            f"[{row.difference_low:.3f}, {row.difference_high:.3f}], "
             f"{row.n_perturbations} perturbations"
         )
 

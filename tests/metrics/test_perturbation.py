@@ -296,6 +296,13 @@ def test_mistakes_are_named(split):
         perturbation_report(split, {"mine": ShiftPrediction(shift[shift.columns[::-1]])})
     with pytest.raises(ValueError, match="has cells, but none of"):
         perturbation_report(split, {"mine": ShiftPrediction(shift, {})})
+    one = {name: x[:1] for name, x in split.observed.items()}
+    with pytest.raises(ValueError, match="fewer than two"):
+        perturbation_report(split, {"mine": ShiftPrediction(shift, one)})
+    with pytest.raises(ValueError, match="predictions is empty"):
+        perturbation_report(split, {}, ceiling=False)
+    with pytest.raises(ValueError, match="data_ceiling"):
+        perturbation_report(split, {"data_ceiling": ShiftPrediction(shift)})
     with pytest.raises(ValueError, match="n_top"):
         perturbation_report(split, {}, n_top=0)
     report = perturbation_report(split, {})

@@ -7,6 +7,7 @@ import pytest
 
 import scgde
 
+from ..conftest import fit
 from ._linear_perturbations import PAIRS, SINGLES, LinearPredictor, screen
 
 QUICK = {"enable_progress_bar": False, "n_cells": 10, "n_splits": 2, "max_cells": 20}
@@ -164,6 +165,25 @@ def test_generated_cells_for_other_tools():
     assert float(predicted.X.max()) == round(float(predicted.X.max()))
 
 
+@pytest.mark.parametrize("covariate", [False, True])
+def test_the_model_itself(covariate):
+    adata, features = screen(covariate)
+    before = adata.copy()
+    scgde.model.PerturbationGDE.setup_anndata(
+        adata, "gene", control="control", covariate_key="line" if covariate else None
+    )
+    model = scgde.model.PerturbationGDE(adata, features, n_latent=4, n_hidden=16)
+    fit(model)
+    summary, cells = report_of(adata, model, return_cells=True, held_out=["g1", "g2", "g4+g5"])
+    scores = summary[summary["method"] == "gde"]
+    assert np.isfinite(scores["estimate"]).all()
+    assert set(scores["metric"]) == set(summary["metric"])
+    assert (scores["n_perturbations"] == 3).all()
+    assert set(cells.obs.loc[cells.obs["is_predicted"], "gene"]) == {"g1", "g2", "g4+g5"}
+    assert (adata.X != before.X).nnz == 0
+    pd.testing.assert_frame_equal(summary, report_of(adata, model, held_out=["g1", "g2", "g4+g5"]))
+
+
 def test_mistakes_are_named():
     adata, features = screen()
     model = LinearPredictor(adata, features)
@@ -174,6 +194,7 @@ def test_mistakes_are_named():
 
     wrong(KeyError, "Did you mean 'g1'", held_out=["g1x", "g2"])
     wrong(TypeError, "list of perturbations", held_out="g1")
+    wrong(TypeError, "list of perturbations", held_out=["g1", ["g2", "g3"]])
     wrong(ValueError, "empty", held_out=[])
     wrong(ValueError, "empty split", held_out=[["g1"], []])
     wrong(ValueError, "twice", held_out=["g1", "g1"])
@@ -182,6 +203,7 @@ def test_mistakes_are_named():
     wrong(ValueError, "n_splits", n_splits=0)
     wrong(ValueError, "min_cells", min_cells=2)
     wrong(ValueError, "n_cells", n_cells=-1)
+    wrong(ValueError, "no variance", n_cells=1)
     wrong(ValueError, "return_cells", n_cells=0, return_cells=True)
     wrong(ValueError, "splits need three", min_cells=1_000)
     wrong(TypeError, "AnnData", data=adata.to_df())

@@ -57,7 +57,8 @@ def perturbation_report(
     Raises
     ------
     ValueError
-        If there are fewer than three genes, or a prediction has other genes or is not finite.
+        If there are fewer than three genes, or a prediction has other genes, is not finite, or has
+        cells of some populations only or one.
 
     Notes
     -----
@@ -115,6 +116,8 @@ def perturbation_report(
     if len(split.genes) < 3:
         raise ValueError(f"A report needs three genes at least; there are {len(split.genes)}.")
     n_top = min(n_top, len(split.genes) // 2)
+    if not predictions and not ceiling:
+        raise ValueError("predictions is empty: give at least one method, or ceiling=True.")
     if ceiling and CEILING in predictions:
         raise ValueError(f"{CEILING!r} is the name of the ceiling: give the method another.")
     tables = [
@@ -177,6 +180,9 @@ def _checked(split: PerturbationSplit, method: str, prediction: ShiftPrediction)
         absent = [name for name in names if name not in prediction.cells]
         if absent:
             raise ValueError(f"Method {method!r} has cells, but none of {listed(absent, 5)}.")
+        few = [name for name in names if prediction.cells[name].shape[0] < 2]
+        if few:
+            raise ValueError(f"Method {method!r} has fewer than two cells of {listed(few, 5)}.")
     return shift
 
 

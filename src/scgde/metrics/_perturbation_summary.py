@@ -78,8 +78,9 @@ def perturbation_summary(
     table = pd.DataFrame(rows)
     first = [*by, "method", "metric", "best"]
     table = table[[*first, *[c for c in table.columns if c not in first]]]
-    order = {name: i for i, name in enumerate(report["method"].unique())}
-    table = table.sort_values([*by, "method"], key=lambda c: c.map(order).fillna(c), kind="stable")
+    # In the order in which methods were given, not that of the alphabet.
+    table["method"] = pd.Categorical(table["method"], report["method"].unique())
+    table = table.sort_values([*by, "method"], kind="stable").astype({"method": object})
     return table.set_index(pd.Index([str(i) for i in range(len(table))]))
 
 

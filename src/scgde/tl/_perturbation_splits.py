@@ -57,10 +57,10 @@ def perturbation_splits(
 
 
 def _given(held_out: list, can: list[str], min_cells: int) -> list[list[str]]:
-    if isinstance(held_out, str):
+    are_names = [isinstance(name, str) for name in held_out]
+    if isinstance(held_out, str) or len(set(are_names)) > 1:
         raise TypeError(f"held_out={held_out!r} must be a list of perturbations, or of such lists.")
-    splits = [held_out] if all(isinstance(name, str) for name in held_out) else held_out
-    splits = [list(split) for split in splits]
+    splits = [list(split) for split in ([held_out] if all(are_names) else held_out)]
     if not splits or not all(splits):
         raise ValueError("held_out is empty, or has an empty split: name perturbations.")
     for split in splits:

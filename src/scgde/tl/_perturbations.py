@@ -114,6 +114,8 @@ def predict_perturbations(
     require_counts(min_cells=min_cells, n_top=n_top, max_cells=max_cells)
     if n_cells != 0:
         require_counts(n_cells=n_cells)
+    if n_cells == 1:
+        raise ValueError("n_cells=1 has no variance: generate two cells at least, or none (0).")
     if min_cells < 4:
         raise ValueError(f"min_cells={min_cells!r} must be at least 4: cells are cut in halves.")
     if return_cells and n_cells == 0:
