@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._cells import Cells, SparseCells
+from ._cells import Cells, SparseCells, total_counts
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,7 @@ class Modalities:
 
     def totals(self, x: Cells) -> Tensor:
         """Return the total of each cell in each modality, ``(B, m, M)``."""
-        return torch.stack(
-            [
-                part.sum() if isinstance(part, SparseCells) else part.sum(-1)
-                for part in self.split(x)
-            ],
-            -1,
-        )
+        return torch.stack([total_counts(part) for part in self.split(x)], -1)
 
     def on_features(self, x: Cells, changed: Tensor) -> Cells:
         """Return cells with other values of the features, but their own indicators.

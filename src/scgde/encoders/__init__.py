@@ -1,6 +1,7 @@
 """Set encoders: one file each, registered by name in ``ENCODERS``."""
 
 from ._base import ENCODERS, BlockEncoder, Embedded, Encoder, PooledEncoder
+from ._embedded_influence import embedded_influence
 from ._influence import influence, linear_map, pooled_influence, sensitivities
 from ._jacobians import mean_jacobians
 from ._modal import ModalEncoder
@@ -32,6 +33,7 @@ __all__ = [
     "ResNetTransformerEncoder",
     "SelfAttentionEncoder",
     "WormholeEncoder",
+    "embedded_influence",
     "influence",
     "linear_map",
     "mean_jacobians",

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..data import Cells, Modalities, SparseCells, dense
+from ..data import Cells, Modalities, dense
 from ._base import Encoder
 
 
@@ -32,40 +32,61 @@ class ModalEncoder(Encoder):
         self.each, self.modalities = nn.ModuleList(encoders), modalities
         # Of the class for others; of this one they depend on the encoders.
         self.accepts_sparse = True
+        self.streams = all(encoder.streams for encoder in encoders)
         self.differentiable = all(encoder.differentiable for encoder in encoders)
 
     def initialize(self, x: Tensor) -> None:
-        """Fit each encoder to those of the training cells ``x (n, d + M)`` that have its modality."""
+        """Fit each encoder to the training cells ``x (n, d + M)`` that have its modality."""
         has = self.modalities.present(x) > 0
         for j, (encoder, part) in enumerate(zip(self.each, self.modalities.split(x), strict=True)):
             encoder.initialize(part[has[:, j]])
 
     def forward(self, x: Cells, w: Tensor) -> Tensor:
         """Embed sets of cells ``(B, m, d + M)``."""
-        weights, share = self.weigh(x, w)
+        share = self.shares(x, w)
+        codes = [encoder(*self.part(j, x, w, share)) for j, encoder in enumerate(self.each)]
+        return self.fuse(codes, share)
+
+    def stream(self, chunks: Callable[[], Iterable[tuple[Cells, Tensor]]]) -> Tensor:
+        """Embed sets too large for memory; one pass more than the encoders of all modalities take.
+
+        Parameters
+        ----------
+        chunks
+            As in :meth:`PooledEncoder.stream`.
+        """
+        parts, share = self.parts(lambda size: chunks(), 0)
         codes = [
-            encoder(self.seen(encoder, part), own)
-            for encoder, part, own in zip(self.each, self.modalities.split(x), weights, strict=True)
+            encoder.stream(lambda part=part: part(0))
+            for encoder, part in zip(self.each, parts, strict=True)
         ]
         return self.fuse(codes, share)
 
-    def weigh(self, x: Cells, w: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return weights ``(B, m)`` under each modality, and the sets' shares of each, ``(B, M)``.
+    def shares(self, x: Cells, w: Tensor) -> Tensor:
+        """Return the weight of the cells of a set that have each modality, ``(B, M)``."""
+        return (w[..., None] * self.modalities.present(x).to(w)).sum(1)
 
-        Weights of a modality that no cell of a set has are ``w``; its share is 0.
+    def part(self, j: int, x: Cells, w: Tensor, share: Tensor) -> tuple[Cells, Tensor]:
+        """Return modality ``j`` of cells as its encoder sees them, and their weights under it.
+
+        ``share (B, M)`` is that of the whole sets. Of sets without the modality the weights stay
+        ``w``, for an encoder has to get some; what comes of it has no weight in the average.
         """
-        own = w[..., None] * self.modalities.present(x).to(w)
-        share = own.sum(1)
-        has = share > 0
-        weights = torch.where(
-            has[:, None], own / torch.where(has, share, 1.0)[:, None], w[..., None]
-        )
-        return list(weights.unbind(-1)), share
+        x, has = self.modalities.split(x)[j], self.modalities.present(x)[..., j].to(w)
+        known = share[:, j, None] > 0
+        own = torch.where(known, w * has / torch.where(known, share[:, j, None], 1.0), w)
+        return (x if self.each[j].accepts_sparse else dense(x)), own
 
-    @staticmethod
-    def seen(encoder: Encoder, part: Cells) -> Cells:
-        """Return the cells of one modality in a form that its encoder takes."""
-        return part if encoder.accepts_sparse or not isinstance(part, SparseCells) else dense(part)
+    def parts(
+        self, pieces: Callable[[int], Iterable[tuple[Cells, Tensor]]], size: int
+    ) -> tuple[list[Callable[[int], Iterator[tuple[Cells, Tensor]]]], Tensor]:
+        """Return sets that come in pieces modality by modality, and shares ``(B, M)``."""
+        share = sum(self.shares(x, w) for x, w in pieces(size))
+
+        def of(j: int) -> Callable[[int], Iterator[tuple[Cells, Tensor]]]:
+            return lambda size: (self.part(j, x, w, share) for x, w in pieces(size))
+
+        return [of(j) for j in range(len(self.each))], share
 
     @staticmethod
     def fuse(codes: Sequence[Tensor], share: Tensor) -> Tensor:

@@ -342,9 +342,9 @@ def _require_one_kind(cells: dict, generator: str, options: dict) -> None:
             for wanted in (True, False)
         )
         raise ValueError(
-            f"Modalities {listed(counts)} are counts, but {listed(real)} are not. Set up raw counts "
-            "of all (layer={...} by modality), or log-normalised values of all; or model them as "
-            "they are with generator_kwargs={'likelihood': 'normal'}."
+            f"Modalities {listed(counts)} are counts, but {listed(real)} are not. Set up raw "
+            "counts of all (layer={...} by modality), or log-normalised values of all; or model "
+            "them as they are with generator_kwargs={'likelihood': 'normal'}."
         )
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,7 @@ from torch import Tensor
 from .._errors import require_counts
 from .._scvi import BaseModelClass
 from ..data import SetDataset, whole_populations
-from ..encoders import (
-    Embedded,
-    influence,
-    linear_map,
-    mean_jacobians,
-    pooled_influence,
-    sensitivities,
-)
+from ..encoders import Embedded, embedded_influence
 from ._populations import CHUNK
 from ._progress import tracked
 
@@ -204,7 +197,6 @@ class InfluenceMixin(BaseModelClass):
         scale = torch.where(spare > 1e-9, 1 / spare.clamp_min(1e-9), torch.nan)
         return z.float().cpu().numpy(), (total.cpu() * scale[:, None, None].float()).numpy()
 
-    @torch.no_grad()
     def _influence(
         self,
         dataset: SetDataset,
@@ -213,40 +205,13 @@ class InfluenceMixin(BaseModelClass):
         max_cells: int,
     ) -> tuple[Tensor, Iterator[tuple[slice, Tensor]]]:
         """Return embeddings ``(B, L)``, and cells' influence ``(B, c, L)`` by pieces of columns."""
-        encoder = self.module.encoder
-        whole = slice(None)
-        if not encoder.streams:
-            ((x, w),) = self._viewed(dataset, rows, weight, rows.shape[1])
-            return encoder(x, w), iter([(whole, influence(encoder, x, w))])
-        held: list[tuple[Embedded, Tensor]] = []
-        states: list[Tensor] = []
-        if rows.shape[1] <= max_cells:
-            held = list(self._first_states(dataset, rows, weight, rows.shape[1]))
-            states, pools = encoder.layers(*held[0])
-
-        def chunks(size: int | None = None) -> Iterable[tuple[Embedded, Tensor]]:
-            if held and size is None:
-                return held
-            return self._first_states(dataset, rows, weight, size or min(CHUNK, max_cells))
-
-        if not held:
-            pools = encoder.stream_pools(chunks)
-        readout, _ = linear_map(encoder.readout, pools[-1])
-        sensitivity = sensitivities(readout, mean_jacobians(encoder, chunks, pools))
-
-        @torch.no_grad()
-        def pieces() -> Iterator[tuple[slice, Tensor]]:
-            if states:
-                yield whole, pooled_influence(states, pools, sensitivity)
-                return
-            start = 0
-            for cells, w in chunks():
-                piece = slice(start, start + w.shape[1])
-                of_piece = encoder.states(cells, pools)
-                yield piece, pooled_influence(of_piece, pools, sensitivity)
-                start = piece.stop
-
-        return encoder.readout(pools[-1]), pieces()
+        return embedded_influence(
+            self.module.encoder,
+            lambda size: self._viewed(dataset, rows, weight, size),
+            rows.shape[1],
+            max_cells,
+            min(CHUNK, max_cells),
+        )
 
     @torch.no_grad()
     def _bootstrap(

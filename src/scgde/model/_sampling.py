@@ -11,7 +11,7 @@ from mudata import MuData
 from rich.progress import track
 
 from .._errors import require_counts, unknown
-from .._scvi import BaseModelClass
+from .._scvi import X_KEY, BaseModelClass, state_of
 from ..generators import Generator
 from ._genes import to_genes as components_to_genes
 
@@ -32,7 +32,7 @@ class SamplingMixin(BaseModelClass):
         to_genes: bool = False,
         enable_progress_bar: bool = True,
         **sampler_kwargs: object,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Draw cells of populations from their embeddings.
 
         Parameters
@@ -61,7 +61,8 @@ class SamplingMixin(BaseModelClass):
         Returns
         -------
         AnnData of generated cells with the features of the data: counts (CSR) where the generator
-        models counts, else real values; ``.obs["population"]`` names the population.
+        models counts, else real values; ``.obs["population"]`` names the population. Of a model of
+        several modalities a MuData, whose cells have all of them.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class SamplingMixin(BaseModelClass):
         to_genes: bool,
         enable_progress_bar: bool,
         sampler_kwargs: dict,
-    ) -> AnnData:
+    ) -> AnnData | MuData:
         """Draw cells of embeddings; ``batches`` has for each the batch codes to choose from."""
         require_counts(n_cells=n_cells)
         self._check_sampler(sampler_kwargs)
@@ -124,7 +125,26 @@ class SamplingMixin(BaseModelClass):
             cells.obs[column] = pd.Categorical(cells.obs[column])
         if len(self.population_keys) == 1 and self.population_keys[0] not in cells.obs:
             cells.obs[self.population_keys[0]] = cells.obs["population"]
+        if self.modality_names:
+            return self._split_modalities(cells)
         return cells if reference is None else components_to_genes(cells, reference, use_rep)
+
+    def _split_modalities(self, cells: AnnData) -> MuData:
+        """Return cells of several modalities as a MuData, features under their own names."""
+        state = state_of(self.registry_, X_KEY)
+        ends = np.cumsum(state["sizes"])
+        parts = {}
+        for name, size, end in zip(self.modality_names, state["sizes"], ends, strict=True):
+            own = slice(end - size, end)
+            parts[name] = AnnData(
+                cells.X[:, own],
+                obs=pd.DataFrame(index=cells.obs_names),
+                var=pd.DataFrame(index=state["own_names"][own]),
+            )
+        mdata = MuData(parts)
+        for column in cells.obs:
+            mdata.obs[column] = cells.obs[column]
+        return mdata
 
     def _check_sampler(self, options: dict) -> None:
         takes = inspect.signature(self.module.generator.sample).parameters

@@ -13,7 +13,7 @@ from mudata import MuData
 from .._scvi import BaseModelClass
 from .._version import __version__
 from ..data import SetDataset, whole_populations
-from ..encoders import Embedded, linear_map, mean_jacobians
+from ..encoders import Embedded, ModalEncoder, linear_map, mean_jacobians
 from ..nn import weighted_mean
 from ._populations import CHUNK
 from ._progress import tracked
@@ -62,10 +62,16 @@ class SummaryMixin(BaseModelClass):
         Raises
         ------
         ValueError
-            If the encoder does not stream, or ``given`` is of another model.
+            If the encoder does not stream or is one for each modality, or ``given`` is of another
+            model.
         """
         self._check_if_trained(warn=True)
         encoder = self.module.encoder
+        if isinstance(encoder, ModalEncoder):
+            raise ValueError(
+                "Summaries are of one encoder, but fusion='separate' has one for each modality. "
+                "Train with fusion='concatenate' to merge lanes and sites."
+            )
         if not encoder.streams:
             raise ValueError(
                 f"encoder={self._encoder_name!r} does not pool by sums, so its embeddings cannot "
@@ -173,7 +179,7 @@ class SummaryMixin(BaseModelClass):
     def _readout(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the encoder's read-out, matrix ``(n_latent, h)`` and intercept."""
         encoder = self.module.encoder
-        no_cell = torch.zeros(1, 1, self.module.n_features, device=self.module.device)
+        no_cell = torch.zeros(1, 1, self.module.n_columns, device=self.module.device)
         one = torch.ones(1, 1, device=self.module.device)
         pooled = encoder.layers(encoder.embed(no_cell), one)[1][-1]
         return tuple(a.double().cpu().numpy() for a in linear_map(encoder.readout, pooled))

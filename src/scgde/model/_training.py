@@ -203,7 +203,7 @@ class TrainingMixin(BaseModelClass):
         module.encoder.initialize(dense(module.view(x, library))[0])
 
     def _require_modalities(self, dataset: SetDataset, rows: np.ndarray) -> None:
-        """Raise if no training cell has a modality, or all of them where the generator needs all."""
+        """Raise if no training cell has a modality, or has all where the generator needs it."""
         if self.module.modalities is None:
             return
         present = dataset.source.present[rows]
@@ -224,7 +224,7 @@ class TrainingMixin(BaseModelClass):
     def _count_moments(
         self, dataset: SetDataset, rows: np.ndarray
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return mean and variance of counts, each ``(d,)``, and moments of log sizes ``(1, 2)``."""
+        """Return mean and variance of counts, ``(d,)`` each, and of log sizes, ``(1, 2)``."""
         module, log_library = self.module, torch.zeros(2)
         blocks = dataset.source.chunks(rows)
         if module.generator.uses_library:

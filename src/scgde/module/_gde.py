@@ -92,6 +92,7 @@ class GDEModule(nn.Module):
         _check("generator_kwargs", GENERATORS.get(generator), generator_kwargs)
         self.modalities = Modalities(tuple(modality_sizes)) if modality_sizes else None
         self.modality_dropout = modality_dropout
+        self.n_features = n_features
 
         def new_encoder(n_input: int) -> Encoder:
             return ENCODERS.get(encoder)(n_input, n_latent, n_hidden, **encoder_kwargs or {})
@@ -99,8 +100,7 @@ class GDEModule(nn.Module):
         if self.modalities is not None and fusion == "separate":
             self.encoder = ModalEncoder([new_encoder(n) for n in modality_sizes], self.modalities)
         else:
-            n_columns = n_features if self.modalities is None else self.modalities.n_columns
-            self.encoder = new_encoder(n_columns)
+            self.encoder = new_encoder(self.n_columns)
         make = GENERATORS.get(generator)
         options = dict(generator_kwargs or {})
         if make.accepts_modalities:
@@ -114,7 +114,6 @@ class GDEModule(nn.Module):
         self.standardize = Standardize(n_features, self.modalities) if is_real else None
         self.label_heads = nn.ModuleList(nn.Linear(n_latent, n) for n in n_classes)
         self.label_weight = 1.0
-        self.n_features = n_features
         # Turns size factors into expected totals; 1 where sizes are totals already.
         self.register_buffer("library_scale", torch.ones(()))
 
@@ -122,6 +121,11 @@ class GDEModule(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.library_scale.device
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of a cell: its features and, of several modalities, their indicators."""
+        return self.n_features if self.modalities is None else self.modalities.n_columns
 
     def on_load(self, model: object, **kwargs: object) -> None:
         """Do nothing: a saved module needs no preparation (scvi-tools calls this)."""

@@ -75,8 +75,8 @@ class Standardize(nn.Module):
     """Scale features to unit variance, and centre them where the cells are stored dense.
 
     Sparse cells are scaled but not centred, so that they stay sparse; ``middle`` then is where
-    their standardised features lie on average. Of several modalities, each by itself. The moments are those of the training cells; they
-    are saved with the model.
+    their standardised features lie on average. Of several modalities, each by itself. The moments
+    are those of the training cells; they are saved with the model.
 
     Parameters
     ----------
