@@ -7,13 +7,11 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from sklearn.linear_model import RidgeCV
 
-from .._errors import listed, require_choice, unknown
+from .._errors import listed, require_choice
 from .._scvi import X_KEY, state_of
 from ..data import (
     POPULATION_KEY,
-    SEPARATOR,
     SetDataset,
     Sets,
     population_moments,
@@ -21,14 +19,13 @@ from ..data import (
     text_categories,
 )
 from ..module import PerturbationModule
-from ..stats import CombinationRegression
 from ._gde import GDE
 from ._perturbation_features import as_plain, coexpression_features, given_features
-from ._perturbation_prediction import PerturbationPrediction
+from ._perturbation_prediction import PredictMixin, control_of
 from ._perturbation_setup import PerturbationSetupMixin
 
 
-class PerturbationGDE(PerturbationSetupMixin, GDE):
+class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
     """Embeddings of perturbed populations, and of perturbations that were never done.
 
     GDE paper, Sec. 6.4. Populations are perturbations (in each cell line or condition). Beside the
@@ -263,7 +260,7 @@ class PerturbationGDE(PerturbationSetupMixin, GDE):
         features = np.zeros((len(table), max(map(len, parts)), values.shape[1]), dtype=np.float32)
         for i in np.flatnonzero(known):
             features[i, : len(parts[i])] = values.loc[parts[i]]
-        control = _controls(table)
+        control = control_of(table)
         return {
             "features": torch.from_numpy(features),
             "control": torch.from_numpy(control),
@@ -279,143 +276,5 @@ class PerturbationGDE(PerturbationSetupMixin, GDE):
     def _sets(self, dataset: SetDataset, adata: AnnData) -> Sets:
         """Return the populations, the controls in every training batch."""
         sets = super()._sets(dataset, adata)
-        sets.pinned = tuple(np.unique(_controls(self.get_perturbation_table(adata))))
+        sets.pinned = tuple(np.unique(control_of(self.get_perturbation_table(adata))))
         return sets
-
-    def predict(
-        self,
-        perturbations: str | list[str],
-        covariates: str | list[str] | None = None,
-        n_cells: int = 0,
-        *,
-        seed: int | None = None,
-        enable_progress_bar: bool = True,
-        **sampler_kwargs: object,
-    ) -> PerturbationPrediction:
-        """Predict perturbations, whether or not they were ever done.
-
-        A perturbation that is in the training data is predicted from the others and itself, as its
-        effect was measured with error; its own embedding is in :meth:`get_population_embedding`.
-
-        Parameters
-        ----------
-        perturbations
-            Names; combinations as ``"A+B"``, the control by its name.
-        covariates
-            Cell lines or conditions to predict each in; by default all of the training data.
-        n_cells
-            Cells to generate of each; none by default.
-        seed, enable_progress_bar, **sampler_kwargs
-            As in :meth:`sample`.
-
-        Raises
-        ------
-        KeyError
-            If a part of a perturbation has no features, or a covariate is unknown; the message
-            lists them.
-        RuntimeError
-            If the model is not trained.
-        """
-        table = self._wanted(perturbations, covariates)
-        known, contexts = self.effects_["table"], table["covariate"].to_numpy()
-        seen = self._has_features(known)
-        control = _controls(known)
-        learned = self.effects_["embedding"].to_numpy(dtype=float)
-        means = self.effects_["mean"].to_numpy(dtype=float)
-        shifts, mean_shifts = ((x - x[control])[seen] for x in (learned, means))
-        features = dict(zip(self.features.index, self.features.to_numpy(), strict=True))
-        effects = CombinationRegression().fit(
-            [self.parts(name) for name in known["perturbation"][seen]],
-            known["covariate"][seen].to_numpy(),
-            features,
-            shifts,
-        )
-        parts = [self.parts(name) for name in table["perturbation"]]
-        shift = effects.predict(parts, contexts, features)
-        read_out = RidgeCV(np.logspace(-4, 4, 17), fit_intercept=False).fit(shifts, mean_shifts)
-        mean_shift = shift @ read_out.coef_.T
-        start = {c: learned[i] for i, c in zip(control, known["covariate"], strict=True)}
-        z = np.stack([start[c] for c in contexts]) + shift
-        trained = {a for name in known["perturbation"] for a in self.parts(name)}
-        table["n_parts"] = [len(p) for p in parts]
-        table["n_seen"] = [sum(a in trained for a in p) for p in parts]
-        embedding = self._table(z.astype(np.float32), table.index)
-        return PerturbationPrediction(
-            table,
-            embedding,
-            self._table(shift, table.index),
-            pd.DataFrame(mean_shift, table.index, self.effects_["mean"].columns),
-            self._predicted_cells(
-                embedding, table, n_cells, seed, enable_progress_bar, sampler_kwargs
-            ),
-        )
-
-    def _wanted(
-        self, perturbations: str | list[str], covariates: str | list[str] | None
-    ) -> pd.DataFrame:
-        """Return one row for each population to predict, or raise."""
-        if not self.effects_:
-            raise RuntimeError("The model has not learned any effects yet: call train() first.")
-        names = [
-            str(p) for p in ([perturbations] if np.ndim(perturbations) == 0 else perturbations)
-        ]
-        levels = list(self.effects_["table"]["covariate"].unique())
-        given = levels if covariates is None else covariates
-        given = [str(c) for c in ([given] if np.ndim(given) == 0 else given)]
-        if not names or not given:
-            raise ValueError("perturbations and covariates must name something; one is empty.")
-        for argument, values in (("perturbations", names), ("covariates", given)):
-            twice = pd.Index(values)[pd.Index(values).duplicated()]
-            if len(twice):
-                raise ValueError(f"{argument} has {listed(twice.unique())} more than once.")
-        for covariate in given:
-            if covariate not in levels:
-                raise KeyError(unknown("covariates", covariate, levels, "the training data"))
-        lacking = sorted(
-            {a for name in names for a in self.parts(name)}.difference(self.features.index)
-        )
-        if lacking:
-            hint = unknown("perturbations", lacking[0], self.features.index, "the features")
-            raise KeyError(
-                f"No features for {listed(lacking)}, so nothing can be predicted of them. {hint}"
-            )
-        table = pd.DataFrame(
-            [(name, covariate) for name in names for covariate in given],
-            columns=["perturbation", "covariate"],
-        )
-        index = table["perturbation"]
-        if self.covariate_key is not None:
-            index = index + SEPARATOR + table["covariate"]
-        return table.set_index(pd.Index(index, name="population"))
-
-    def _predicted_cells(
-        self,
-        embedding: pd.DataFrame,
-        table: pd.DataFrame,
-        n_cells: int,
-        seed: int | None,
-        enable_progress_bar: bool,
-        sampler_kwargs: dict,
-    ) -> AnnData | None:
-        """Draw cells, in the batches of the training cells as often as those occur."""
-        if n_cells == 0:
-            return None
-        batches = None
-        if self.batch_key is not None:
-            batches = [np.array([-1])] * len(table)
-            if self.adata is not None:
-                batches = [self._dataset().batch] * len(table)
-        cells = self._sample(
-            embedding, batches, n_cells, seed, False, enable_progress_bar, sampler_kwargs
-        )
-        of = table.loc[cells.obs["population"].astype(str)]
-        for column, key in zip(("perturbation", "covariate"), self.population_keys, strict=False):
-            cells.obs[key] = pd.Categorical(of[column].to_numpy())
-        return cells
-
-
-def _controls(table: pd.DataFrame) -> np.ndarray:
-    """Return the number of each population's control, ``(P,)``."""
-    is_control = np.flatnonzero((table["n_parts"] == 0).to_numpy())
-    of = dict(zip(table["covariate"].iloc[is_control], is_control, strict=True))
-    return table["covariate"].map(of).to_numpy(dtype=np.int64)
