@@ -75,7 +75,8 @@ def perturbation_report(
         Correlation over genes of s and p (Roohani et al. 2024, GEARS), and of s - m and p - m
         (Systema). The first is high for any prediction of what perturbed cells share, and the noise
         of the control mean, which is in s, m and p alike, adds to it. NaN where a shift is
-        constant, as that of "no change": it counts as 0 in the summary.
+        constant, as that of "no change": it counts as 0 in the summary. The second is above 0 for
+        "no change" itself where most perturbations do nothing, since s - m is then about -m.
     ``pearson_delta_top20``
         The same over the ``n_top`` genes of largest Welch t of observed against control (GEARS).
     ``top_genes_overlap``
