@@ -33,32 +33,29 @@ class KSG:
         self._x, self._y = _distances(x), _distances(y)
         self._near: tuple[np.ndarray, np.ndarray] | None = None
 
-    def pointwise(self, order: np.ndarray | None = None) -> np.ndarray:
-        """Return the value of every point in bits, y being taken in another order if asked."""
-        if order is None:
-            radius = np.concatenate([self._radii(rows) for rows in _chunks(self.n)])
-        else:
-            radius = self._permuted_radii(order)
-        n_x = _count_nearer(self._x, radius)
-        if order is None:
-            n_y = _count_nearer(self._y, radius)
-        else:
-            by_y = np.empty_like(radius)
-            by_y[order] = radius
-            n_y = _count_nearer(self._y, by_y)[order]
-        return _bits(self.k, self.n, n_x, n_y)
+    def pointwise(self) -> np.ndarray:
+        """Return the value of every point in bits, ``(n,)``."""
+        radius = _radii(self._x, self._y, self.k)
+        counts = _count_nearer(self._x, radius), _count_nearer(self._y, radius)
+        return _bits(self.k, self.n, *counts)
+
+    def shuffled(self, order: np.ndarray) -> float:
+        """Return the estimate in bits with y in another order."""
+        radius = self._permuted_radii(order)
+        by_y = np.empty_like(radius)
+        by_y[order] = radius
+        counts = _count_nearer(self._x, radius), _count_nearer(self._y, by_y)[order]
+        return float(_bits(self.k, self.n, *counts).mean())
 
     def without(self, rows: np.ndarray) -> float:
         """Return the estimate in bits without some points."""
-        keep = np.setdiff1d(np.arange(self.n), rows)
-        grid = np.ix_(keep, keep)
-        part = object.__new__(KSG)
-        part.k, part.n, part._x, part._y = self.k, len(keep), self._x[grid], self._y[grid]
-        return float(part.pointwise().mean())
-
-    def _radii(self, rows: np.ndarray | slice, order: np.ndarray | None = None) -> np.ndarray:
-        y = self._y[rows] if order is None else self._y[order[rows]][:, order]
-        return np.partition(np.maximum(self._x[rows], y), self.k - 1, axis=1)[:, self.k - 1]
+        keep = np.delete(np.arange(self.n), rows)
+        x, y = self._x[keep], self._y[keep]
+        # Infinitely far is as good as left out, and cheaper than copying by columns.
+        x[:, rows] = y[:, rows] = np.inf
+        radius = _radii(x, y, self.k)
+        counts = _count_nearer(x, radius), _count_nearer(y, radius)
+        return float(_bits(self.k, len(keep), *counts).mean())
 
     def _permuted_radii(self, order: np.ndarray) -> np.ndarray:
         if self._near is None:
@@ -67,13 +64,12 @@ class KSG:
         radius = np.empty(self.n, dtype=np.float32)
         for rows in _chunks(self.n):
             y = self._y[order[rows, None], order[neighbor[rows]]]
-            joint = np.maximum(distance[rows], y)
-            radius[rows] = np.partition(joint, self.k - 1, axis=1)[:, self.k - 1]
+            radius[rows] = _radii(distance[rows], y, self.k)
         # Points beyond the last neighbour looked at are further than it on the x side already.
         unsure = np.flatnonzero(radius > distance[:, -1])
         for start in range(0, len(unsure), _CHUNK):
             some = unsure[start : start + _CHUNK]
-            radius[some] = self._radii(some, order)
+            radius[some] = _radii(self._x[some], self._y[order[some]][:, order], self.k)
         return radius
 
 
@@ -103,6 +99,12 @@ def _nearest(distance: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.take_along_axis(distance[rows], some, 1).argsort(1)
         neighbor[rows] = np.take_along_axis(some, order, 1)
     return np.take_along_axis(distance, neighbor, 1), neighbor
+
+
+def _radii(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    """Return the k-th smallest in each row of the larger of two sides' distances."""
+    parts = (np.maximum(x[rows], y[rows]) for rows in _chunks(len(x)))
+    return np.concatenate([np.partition(part, k - 1, axis=1)[:, k - 1] for part in parts])
 
 
 def _count_nearer(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:

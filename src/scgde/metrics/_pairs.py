@@ -17,6 +17,12 @@ _POINTS_PER_DIMENSION = 5
 _JITTER = 1e-9
 
 
+def require_level(level: float) -> None:
+    """Raise a ``ValueError`` unless the level is above 0 and below 1."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} must be between 0 and 1, as 0.95.")
+
+
 def checked_pairs(
     x: np.ndarray | pd.DataFrame, y: np.ndarray | pd.DataFrame, min_points: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,20 +94,25 @@ def normalized(argument: str, values: np.ndarray, normalize: Normalize, seed: in
     """
     require_choice("normalize", str(normalize), ("None", "whiten", "rank"))
     if normalize == "rank":
-        varies = np.ptp(values, axis=0) > 0
-        ranks = rankdata(values[:, varies], axis=0)
-        result = ndtri((ranks - 0.5) / len(values))
+        result = normal_scores(values[:, np.ptp(values, axis=0) > 0])
     elif normalize == "whiten":
-        result = _whitened(argument, values)
+        result = whitened(argument, values)
     else:
         result = values.astype(np.float64)
     if len(np.unique(result, axis=0)) < len(result):
-        rng = np.random.default_rng(seed)
+        # Each side its own noise: the same would tie them together.
+        rng = np.random.default_rng([seed, *argument.encode()])
         result = result + rng.normal(0, _JITTER * result.std(), result.shape)
     return result
 
 
-def _whitened(argument: str, values: np.ndarray) -> np.ndarray:
+def normal_scores(values: np.ndarray) -> np.ndarray:
+    """Return the normal quantile of each value's rank in its column, ``(n, p)``."""
+    return ndtri((rankdata(values, axis=0) - 0.5) / len(values))
+
+
+def whitened(argument: str, values: np.ndarray) -> np.ndarray:
+    """Return principal components of variance one: all that there are, but at most ``n / 5``."""
     limit = max(1, len(values) // _POINTS_PER_DIMENSION)
     # Rounding of the values as they came, not of the arithmetic, says which directions are empty.
     rounding = np.finfo(values.dtype).eps
