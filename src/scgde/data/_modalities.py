@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._cells import Cells, SparseCells, total_counts
+from ._cells import Cells, SparseCells
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ class Modalities:
 
     def present(self, x: Cells) -> Tensor:
         """Return which modalities cells have, 1 or 0, ``(B, m, M)``."""
-        return self._part(x, self.n_features, self.n_columns, dense=True)
+        if not isinstance(x, SparseCells):
+            return x[..., self.n_features :]
+        at = (x.columns >= self.n_features).nonzero()[:, 0]
+        found = torch.zeros(x.n_cells, len(self.sizes), device=x.device)
+        found[x.rows[at], x.columns[at].long() - self.n_features] = x.values[at]
+        return found.view(*x.shape[:2], -1)
 
     def features(self, x: Cells) -> Cells:
         """Return the features of all modalities, ``(B, m, d)``."""
@@ -57,7 +62,13 @@ class Modalities:
 
     def totals(self, x: Cells) -> Tensor:
         """Return the total of each cell in each modality, ``(B, m, M)``."""
-        return torch.stack([total_counts(part) for part in self.split(x)], -1)
+        if not isinstance(x, SparseCells):
+            return torch.stack([part.sum(-1) for part in self.split(x)], -1)
+        n = len(self.sizes)
+        total = torch.zeros(x.n_cells * n, device=x.device)
+        at = x.rows * n + self.of_columns(x.device)[x.columns.long()]
+        values = torch.where(x.columns < self.n_features, x.values, 0.0)
+        return total.index_add_(0, at, values).view(*x.shape[:2], n)
 
     def on_features(self, x: Cells, changed: Tensor) -> Cells:
         """Return cells with other values of the features, but their own indicators.
@@ -91,8 +102,6 @@ class Modalities:
         factor = self.spread(x, kept[:, None].float())
         return x.replace(x.values * factor) if isinstance(x, SparseCells) else x * factor
 
-    def _part(self, x: Cells, start: int, end: int, dense: bool = False) -> Cells:
-        if not isinstance(x, SparseCells):
-            return x[..., start:end]
-        part = x.columns_between(start, end)
-        return part.to_dense() if dense else part
+    @staticmethod
+    def _part(x: Cells, start: int, end: int) -> Cells:
+        return x.columns_between(start, end) if isinstance(x, SparseCells) else x[..., start:end]
