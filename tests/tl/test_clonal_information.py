@@ -33,6 +33,11 @@ def model():
     return model_of(clonal_cells())
 
 
+@pytest.fixture(scope="module")
+def hasty():
+    return model_of(clonal_cells(), n_steps=2)
+
+
 def test_clones_are_paired_by_pooled_times():
     adata = clonal_cells()
     sets = clonal_sets(adata, "clone", "day", ["2", 4], 6, (3, 2))
@@ -73,15 +78,17 @@ def test_a_side_that_never_varies_has_no_information():
     early = adata.obs["day"] < 6
     adata.obs.loc[early, "type"] = "undifferentiated"
     adata = adata[~(early & adata.obs.duplicated(["clone", "type"]))].copy()  # one of each clone
-    table = report(adata, baselines=["composition"], cell_type_key="type")
+    options = {"baselines": ["composition"], "cell_type_key": "type"}
+    table = report(adata, **options, estimators=["ksg", "retrieval_auc"], setting="inductive")
     assert list(table.loc["0", ["estimate", "low", "high", "p_value"]]) == [0, 0, 0, 1]
+    assert list(table.loc["1", ["estimate", "low", "high", "p_value"]]) == [0.5, 0.5, 0.5, 1]
 
 
 def test_pointwise_values_average_to_the_estimate(model):
     table = report(model.adata, model=model, setting="both", baselines="mean_pca")
     result, obs = model.adata.uns["gde_clonal_mi"], model.adata.obs
     settings = ["transductive", "transductive_split", "inductive"]
-    assert list(table["setting"]) == 2 * settings
+    assert list(table["setting"]) == [*settings, "transductive", "inductive"]
     np.testing.assert_allclose(
         [result["clones"][f"gde_{s}"].mean() for s in settings], table["estimate"][:3]
     )
@@ -93,7 +100,7 @@ def test_pointwise_values_average_to_the_estimate(model):
         expected = obs["clone"].astype(object).map(result["clones"][name])
         np.testing.assert_allclose(obs[column], expected.astype(float))
         assert obs[column].isna()[obs["clone"].isna()].all()
-    assert result["null"].shape == (19, 6)
+    assert result["null"].shape == (19, 5)
     p = (1 + (result["null"]["gde_inductive"] >= table["estimate"][2]).sum()) / 20
     assert table["p_value"][2] == pytest.approx(p)
 
@@ -116,7 +123,22 @@ def test_published_protocol_is_what_it_says(model):
     assert found["low"] == pytest.approx(expected.low)
 
 
-def test_held_out_clones_are_not_seen(model, monkeypatch):
+def test_every_estimator_finds_what_clones_keep():
+    table = report(
+        clonal_cells(),
+        estimators=("ksg", "latent", "infonce", "retrieval_auc"),
+        setting="inductive",
+        baselines="mean_pca",
+    ).set_index("estimator")
+    assert list(table["metric"]) == ["bits", "bits", "bits", "auc"]
+    assert (table["p_value"] <= 0.05).all()
+    assert (table["low"] < table["estimate"]).all()
+    assert (table["estimate"] < table["high"]).all()
+    assert table.loc["retrieval_auc", "estimate"] > 0.8
+    assert (table["n_folds"] == 2).all()
+
+
+def test_held_out_clones_are_not_seen(hasty, monkeypatch):
     seen = []
     refit = scgde.model.GDE.refit
     monkeypatch.setattr(
@@ -124,9 +146,9 @@ def test_held_out_clones_are_not_seen(model, monkeypatch):
         "refit",
         lambda self, cells: seen.append(cells.obs.copy()) or refit(self, cells),
     )
-    report(model.adata, model=model, setting="inductive", n_splits=3, baselines=False)
-    scored = set(model.adata.uns["gde_clonal_mi"]["clones"].index)
-    everyone = model.adata.obs["clone"]
+    report(hasty.adata, model=hasty, setting="inductive", n_splits=3, baselines=False)
+    scored = set(hasty.adata.uns["gde_clonal_mi"]["clones"].index)
+    everyone = hasty.adata.obs["clone"]
     held_out = [scored - set(obs["clone"]) for obs in seen]
     assert len(seen) == 3
     assert sorted(c for fold in held_out for c in fold) == sorted(scored)
@@ -194,6 +216,17 @@ def test_what_varies_between_pooled_days_does_not_stop_a_model():
     assert len(report(adata, model=model, setting="both", baselines=False)) == 3
 
 
+def test_few_clones_and_no_shuffles():
+    adata = clonal_cells()
+    few = adata[adata.obs["clone"].isin([f"c{i:02}" for i in range(20)])].copy()
+    table = report(few, ks=(1, 10, 11, 20), n_shuffles=0, baselines="mean_pca")
+    assert np.isfinite(table["estimate"]).all()
+    assert table["p_value"].isna().all()
+    assert list(few.uns["gde_clonal_mi"]["sweep"]["k"]) == [1, 10]
+    report(few, ks=(), baselines="mean_pca")
+    assert len(few.uns["gde_clonal_mi"]["sweep"]) == 0
+
+
 def test_a_loaded_model_needs_no_data_of_its_own(model, tmp_path):
     table = report(model.adata, model=model)
     model.save(str(tmp_path / "model"))
@@ -203,11 +236,12 @@ def test_a_loaded_model_needs_no_data_of_its_own(model, tmp_path):
     assert loaded.adata is adata
 
 
-def test_a_seed_reproduces_and_no_data_is_kept(model):
-    managers = type(model)._per_instance_manager_store[model.id]
+def test_a_seed_reproduces_and_no_data_is_kept(hasty):
+    managers = type(hasty)._per_instance_manager_store[hasty.id]
     n_before = len(managers)
-    first = report(model.adata, model=model, setting="inductive")
-    pd.testing.assert_frame_equal(report(model.adata, model=model, setting="inductive"), first)
+    options = {"model": hasty, "setting": "inductive", "baselines": "mean_pca"}
+    first = report(hasty.adata, **options)
+    pd.testing.assert_frame_equal(report(hasty.adata, **options), first)
     assert len(managers) == n_before
 
 
@@ -221,6 +255,9 @@ def test_a_seed_reproduces_and_no_data_is_kept(model):
         ({"min_cells": (1, 2, 3)}, ValueError, "one number"),
         ({"min_cells": (1, 16)}, ValueError, "clones can be scored, but at least 20 are needed"),
         ({"setting": "both", "n_splits": 4}, ValueError, "leaves 16 of 64 clones in a fold"),
+        ({"setting": "inductive", "n_splits": 1}, ValueError, "n_splits=1 holds no clones out"),
+        ({"estimators": "ksg_published"}, ValueError, "nothing to score"),
+        ({"estimators": []}, ValueError, "nothing to score"),
         ({"setting": "induct"}, ValueError, "Did you mean 'inductive'"),
         ({"estimators": ["ksg", "mine"]}, ValueError, "estimators='mine'"),
         ({"baselines": ["pca"]}, ValueError, "Did you mean 'mean_pca'"),

@@ -70,7 +70,7 @@ def clonal_mutual_information(
         may owe its information to. ``"inductive"``: clones are divided into folds; each fold is
         embedded by a model trained anew on all other cells. ``"both"``: beside one another, with a
         third, ``"transductive_split"``: the trained model scored within the same folds, since
-        estimates from fewer clones are lower. Baselines follow suit with what they fit.
+        estimates from fewer clones are lower. Baselines are fitted in the same way.
     n_splits
         Folds of clones.
     baselines
@@ -89,11 +89,11 @@ def clonal_mutual_information(
     k, normalize, n_shuffles
         As in :func:`scgde.metrics.mutual_information`.
     ks
-        Numbers of neighbours of the sweep.
+        Numbers of neighbours of the sweep; those above half the clones of a fold are left out.
     n_components
         Principal components to which all representations are reduced before they are scored, so
         that none gains or loses by its dimension; by default one for 15 clones that are scored
-        together, from 2 to 10.
+        together, from 2 to 10. Which representation leads can depend on it: try several.
     seed
         Seed of folds, shuffles and estimators.
     key_added
@@ -108,7 +108,8 @@ def clonal_mutual_information(
     ``n_clones``, ``n_folds``, ``n_dims``, ``estimate`` (not cut at zero), ``low``, ``high`` (95 %,
     jackknife over clones; takes folds as independent), ``shuffled`` (mean estimate of shuffled
     clones: what the estimator makes of no information, well above zero where vectors take few
-    values, as compositions of single cells do), ``p_value`` (by the same shuffles). Written are:
+    values, as compositions of single cells do; of ``"infonce"`` by the critic of the true pairs,
+    so below zero), ``p_value`` (by the same shuffles). Written are:
 
     ``.uns[key_added]``
         ``table``, the above; ``sweep``, estimates of the first representation over ``ks``;
@@ -128,8 +129,19 @@ def clonal_mutual_information(
 
     Notes
     -----
-    Small clones make noisy vectors, so information is a lower bound of what larger samples of
-    them would give. All clones with a pair count alike.
+    All clones with a pair count alike. Clones of few cells have noisy vectors, which hides
+    information that more of their cells would show. Where wells or batches hold different clones,
+    these are information too.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.load("weinreb2020")
+    >>> table = scgde.tl.clonal_mutual_information(
+    ...     adata, "clone", "day", [2, 4], 6, estimators="ksg", enable_progress_bar=False
+    ... )
+    >>> table["representation"].tolist(), int(table["n_clones"][0])
+    (['mean_pca', 'kernel_mean'], 117)
     """
     require_choice("setting", setting, ("transductive", "inductive", "both"))
     require_counts(k=k, n_splits=n_splits, **{f"ks[{i}]": value for i, value in enumerate(ks)})
@@ -141,6 +153,8 @@ def clonal_mutual_information(
             f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality."
         )
     sets = clonal_sets(adata, clone_key, time_key, early, late, min_cells)
+    if setting != "transductive" and n_splits < 2:
+        raise ValueError(f"n_splits={n_splits} holds no clones out: setting={setting!r} needs two.")
     folds = clone_folds(len(sets.clones), 1 if setting == "transductive" else n_splits, seed)
     if n_components is None:
         n_components = int(np.clip(min(map(len, folds)) // _CLONES_PER_COMPONENT, 2, 10))
@@ -150,8 +164,11 @@ def clonal_mutual_information(
     )
     references = clonal_baselines(adata, sets, model, baselines, layer, cell_type_key, seed)
     views = clonal_views(embedding, references, setting, folds)
-    if not views:
-        raise ValueError("There is nothing to score: pass a model, or baselines.")
+    if not views or not (model or set(estimators) - {"ksg_published"}):
+        raise ValueError(
+            "There is nothing to score: pass a model, or baselines and an estimator other than "
+            "'ksg_published', which is of models."
+        )
     found: dict[tuple[str, str], dict[str, Score]] = {}
     rows, sweep = [], []
     for view in track(views, "Clonal information", disable=not enable_progress_bar):
@@ -164,7 +181,7 @@ def clonal_mutual_information(
         found[view.representation, view.setting] = own
         rows += [_row(view, len(sets.clones), e, own[e]) for e in own if e in estimators]
         if view.representation == views[0].representation:
-            for value in ks:
+            for value in (value for value in ks if value <= min(map(len, folds)) // 2):
                 of_k = score(pairs, "ksg", value, normalize, 0, seed)
                 sweep.append(_row(view, len(sets.clones), "ksg", of_k))
     table = _text_index(pd.DataFrame(rows))
@@ -174,7 +191,9 @@ def clonal_mutual_information(
     main = views[0].representation
     adata.uns[key_added] = {
         "table": table,
-        "sweep": _text_index(pd.DataFrame(sweep)).drop(columns=["shuffled", "p_value"]),
+        "sweep": _text_index(pd.DataFrame(sweep)).drop(
+            columns=["shuffled", "p_value"], errors="ignore"
+        ),
         "clones": clones,
         "null": _text_index(
             pd.DataFrame({"_".join(v): own["ksg"].null for v, own in found.items()})

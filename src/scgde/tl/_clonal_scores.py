@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import combine_pvalues
 
-from .. import metrics
+from ..metrics import mutual_information, retrieval_auc
 from ..stats import permutation_p_values
 from ._clonal_views import Pairs
 
@@ -14,9 +15,10 @@ ESTIMATORS = ("ksg", "ksg_published", "latent", "infonce", "retrieval_auc")
 
 
 class Score(NamedTuple):
-    """An estimate over all clones, ``pointwise (n,)`` and of shuffled pairs, ``null (B,)``.
+    """An estimate over all clones, its parts ``pointwise (n,)`` and shuffled pairs', ``null (B,)``.
 
-    ``k`` and ``normalize`` are what the estimator used, 0 and ``"none"`` for nothing.
+    ``k`` and ``normalize`` are what the estimator used, 0 and ``"none"`` for nothing. Retrieval has
+    NaN parts and an empty null.
     """
 
     estimate: float
@@ -51,11 +53,18 @@ def score(
         estimate=total,
         low=total - np.linalg.norm(share * (estimate - low)),
         high=total + np.linalg.norm(share * (high - estimate)),
-        p_value=permutation_p_values(np.array([total]), null[:, None])[0] if len(null) else np.nan,
+        p_value=_p_value(total, null, [part.p_value for part in parts]),
         n_dims=max(part.n_dims for part in parts),
         pointwise=pointwise,
         null=null,
     )
+
+
+def _p_value(total: float, null: np.ndarray, of_folds: list[float]) -> float:
+    """Return the p-value by shuffles of all folds, or by Fisher's method from those of each."""
+    if len(null):
+        return float(permutation_p_values(np.array([total]), null[:, None])[0])
+    return float(combine_pvalues(of_folds).pvalue) if len(of_folds) > 1 else of_folds[0]
 
 
 def _of_fold(
@@ -65,29 +74,30 @@ def _of_fold(
     x, y = (fold.raw_early, fold.raw_late) if published else (fold.early, fold.late)
     if any(not np.ptp(side, axis=0).any() for side in (fold.raw_early, fold.raw_late)):
         # A constant tells nothing, exactly; estimators refuse it.
-        none = 0.5 if estimator == "retrieval_auc" else 0.0
-        zeros = np.full(len(x), none), np.full(n_shuffles, none)
-        return Score(none, none, none, np.nan, 0, "none", x.shape[1], *zeros)
+        auc = estimator == "retrieval_auc"
+        none = 0.5 if auc else 0.0
+        nothing = np.full(len(x), np.nan if auc else 0.0), np.zeros(0 if auc else n_shuffles)
+        return Score(none, none, none, 1.0, 0, "none", x.shape[1], *nothing)
     if estimator == "retrieval_auc":
-        found = metrics.retrieval_auc(x, y, normalize=normalize, n_shuffles=n_shuffles, seed=seed)
-        used_k, estimate = 0, found.auc
-    else:
-        found = metrics.mutual_information(
-            x,
-            y,
-            method="ksg" if published else estimator,
-            k=3 if published else k,
-            normalize=None if published else normalize,
-            n_shuffles=n_shuffles,
-            seed=seed,
-        )
-        used_k, estimate = found.k, found.bits
+        auc = retrieval_auc(x, y, normalize=normalize, n_shuffles=n_shuffles, seed=seed)
+        used = str(normalize).lower()
+        nothing = np.full(len(x), np.nan), np.empty(0)
+        return Score(*auc[["estimate", "low", "high", "p_value"]], 0, used, x.shape[1], *nothing)
+    found = mutual_information(
+        x,
+        y,
+        method="ksg" if published else estimator,
+        k=3 if published else k,
+        normalize=None if published else normalize,
+        n_shuffles=n_shuffles,
+        seed=seed,
+    )
     return Score(
-        estimate,
+        found.bits,
         found.low,
         found.high,
         found.p_value,
-        used_k,
+        found.k,
         found.normalize,
         x.shape[1],
         found.pointwise,
