@@ -195,6 +195,20 @@ def test_cells_that_are_means_are_found_out(split):
     assert (means > moved + 0.3).all()
 
 
+def test_control_cells_at_the_right_mean_have_no_distance():
+    """Moved by a shift measured from their own mean, fifty cells would score 0.2 below zero."""
+    rng, found = np.random.default_rng(0), []
+    names = range(200)
+    table = pd.DataFrame({"perturbation": ["A", "B"], "covariate": ""}, ["A", "B"])
+    for _ in range(40):
+        control, cells = rng.normal(size=(50, 200)), rng.normal(1, 1, (60, 200))
+        known = pd.DataFrame([1 - control.mean(0)], ["B"], names)
+        split = PerturbationSplit({"A": cells}, {"": control}, known, table)
+        report = perturbation_report(split, perturbation_baselines(split), ceiling=False)
+        found.append(values(report, "training_mean", "energy_distance").item())
+    assert abs(np.mean(found)) < 0.02
+
+
 def test_a_seed_reproduces(split):
     def of(seed):
         return perturbation_report(split, {"t": truth(split)}, max_cells=20, seed=seed)["value"]

@@ -11,6 +11,7 @@ from ._perturbation_scores import (
     cell_distance,
     discrimination_scores,
     mean_scores,
+    moved_control_distance,
     shift_scores,
     variance_ratio,
     welch_t,
@@ -92,7 +93,7 @@ def perturbation_report(
         target gene is not left out). Both need two held-out populations of a covariate.
     ``energy_distance``
         Of predicted to observed cells, unbiased, so at times below 0. Methods without cells:
-        control cells moved by the shift.
+        control cells moved to the predicted mean.
     ``variance_ratio``
         Median over expressed genes (seen in a tenth of the observed cells) of predicted to observed
         variance; of methods with cells. 1 is right; 0.5 is a generator that paints means.
@@ -241,15 +242,19 @@ def _cell_scores(
     rng = np.random.default_rng(seed)
     real = _sample(observed, max_cells, rng)
     control = _sample(split.control[covariate], max_cells, rng)
+    mean = split.control_moments[covariate][0]
     if cells is None:
-        guess, scores = control + predicted.astype(np.float32), {}
-        mean = split.control_moments[covariate][0] + predicted
-    else:
-        guess = _sample(cells[name], max_cells, rng)
-        scores = {"variance_ratio": (variance_ratio(observed, cells[name]), 1.0)}
-        mean = moments(cells[name])[0]
-    scores["energy_distance"] = (cell_distance(real, guess), 1.0)
-    return scores | mean_scores(split.observed_moments[name][0], mean)
+        n = split.control[covariate].shape[0]
+        distance = moved_control_distance(real, control, mean, n, predicted)
+        return {
+            "energy_distance": (distance, 1.0),
+            **mean_scores(split.observed_moments[name][0], mean + predicted),
+        }
+    return {
+        "energy_distance": (cell_distance(real, _sample(cells[name], max_cells, rng)), 1.0),
+        "variance_ratio": (variance_ratio(observed, cells[name]), 1.0),
+        **mean_scores(split.observed_moments[name][0], moments(cells[name])[0]),
+    }
 
 
 def _sample(cells: Matrix, n: int, rng: np.random.Generator) -> np.ndarray:

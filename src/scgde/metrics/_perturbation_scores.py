@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.metrics import r2_score
 
 from ..data import as_dense
@@ -68,6 +68,32 @@ def cell_distance(observed: Matrix, predicted: Matrix) -> float:
     """Return the energy distance of cells ``(n, d)`` and ``(m, d)``, unbiased."""
     x, y = (torch.from_numpy(as_dense(m).astype(np.float64))[None] for m in (observed, predicted))
     return energy_distance(x, y, unbiased=True).item()
+
+
+def moved_control_distance(
+    observed: Matrix, control: np.ndarray, mean: np.ndarray, n: int, shift: np.ndarray
+) -> float:
+    """Return the energy distance of observed cells to control cells moved to a predicted mean.
+
+    Moved by a shift that was measured from their own mean, control cells have no sampling error in
+    theirs, for which the unbiased distance allows nevertheless: by half the distance between cells,
+    divided by their number, it would fall below zero. So they are spread to the variance they were
+    drawn with, and the distance between them is that before.
+
+    Parameters
+    ----------
+    observed
+        Observed cells.
+    control
+        Control cells ``(m, d)``, a draw from all.
+    mean, n
+        Mean ``(d,)`` and number of all control cells.
+    shift
+        Predicted shift ``(d,)``.
+    """
+    spread = np.sqrt(n / (n - 1))
+    moved = mean + shift + spread * (control - mean)
+    return cell_distance(observed, moved) + (spread - 1) * pdist(control).mean()
 
 
 def variance_ratio(observed: Matrix, predicted: Matrix) -> float:
