@@ -204,6 +204,7 @@ def test_names_of_rows_must_agree():
         ({"k": 49}, "There are 50 pairs; at least 51"),
         ({"k": 0}, "k=0 must be above zero"),
         ({"n_shuffles": -1}, "n_shuffles=-1 must be above zero"),
+        ({"n_groups": 1}, "n_groups=1 must be at least 2"),
         ({"level": 95}, "level=95 must be between 0 and 1"),
     ],
 )
