@@ -129,12 +129,13 @@ def test_baselines_of_combinations(split, report):
     np.testing.assert_allclose(
         predictions["additive"].shift.loc["A+B"], trained.loc["A"] + trained.loc["B"]
     )
-    assert "ridge" not in predictions
+    assert not {"ridge", "kriging"} & set(predictions)
     seen = report.drop_duplicates("perturbation").set_index("perturbation")["n_seen"]
     assert seen.to_dict() == {"G": 0, "H": 0, "A+B": 2, "A+H": 1, "G+H": 0}
 
 
-def test_ridge_learns_what_features_know_and_sums_them():
+@pytest.mark.parametrize("regression", ["ridge", "kriging"])
+def test_regressions_learn_what_features_know_and_sum_them(regression):
     split = screen(held_out=["G", "H", "G+H"])
     features = pd.DataFrame(EFFECT).T.loc[list("ABCDEFGH")] @ np.random.default_rng(0).normal(
         size=(N_GENES, 4)
@@ -142,7 +143,7 @@ def test_ridge_learns_what_features_know_and_sums_them():
     weights = np.random.default_rng(1).normal(size=(4, N_GENES))
     split.training_shifts = features.loc[split.training_shifts.index] @ weights
     split.training_shifts.columns = range(N_GENES)
-    found = perturbation_baselines(split, features)["ridge"].shift
+    found = perturbation_baselines(split, features)[regression].shift
     for name, expected in (
         ("G", features.loc["G"] @ weights),
         ("G+H", (features.loc["G"] + features.loc["H"]) @ weights),
@@ -150,7 +151,7 @@ def test_ridge_learns_what_features_know_and_sums_them():
         assert np.corrcoef(found.loc[name], expected)[0, 1] > 0.99, name
     with pytest.raises(KeyError, match=r"G\+H"):
         perturbation_baselines(split, features.drop(index="H"))
-    few = perturbation_baselines(split, features.loc[["A", "G", "H"]])["ridge"].shift
+    few = perturbation_baselines(split, features.loc[["A", "G", "H"]])[regression].shift
     np.testing.assert_allclose(few, split.mean_training_shifts)
 
 

@@ -7,6 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._errors import listed
+from ..stats import CombinationRegression
 from ._perturbation_split import PerturbationSplit, ShiftPrediction
 
 
@@ -23,8 +24,8 @@ def perturbation_baselines(
     split
         What is held out, and what is known.
     features
-        Of each component, components x features, for the ridge regression; it is left out without
-        them.
+        Of each component, components x features, for the two regressions; they are left out
+        without them.
 
     Returns
     -------
@@ -42,6 +43,9 @@ def perturbation_baselines(
         Ridge regression of the pseudobulk shift on standardised features, those of a combination
         summed; the penalty by leave-one-out over the training perturbations that have features. The
         training mean where these are fewer than three.
+    ``kriging``
+        :class:`~scgde.stats.CombinationRegression` of the pseudobulk shift, in all covariates
+        together: what :class:`~scgde.model.PerturbationGDE` does to embeddings, without any.
     ``additive``
         Sum of the shifts of the components alone, of combinations whose components were all seen
         alone; there is no prediction of others (Ahlmann-Eltze et al. 2025).
@@ -59,7 +63,9 @@ def perturbation_baselines(
         "matching_mean": _matching_mean(split),
     }
     if features is not None:
+        _require_features(split, features)
         found["ridge"] = _ridge(split, features)
+        found["kriging"] = _kriging(split, features)
     additive = _additive(split)
     if len(additive):
         found["additive"] = additive
@@ -98,12 +104,6 @@ def _additive(split: PerturbationSplit) -> pd.DataFrame:
 
 
 def _ridge(split: PerturbationSplit, features: pd.DataFrame) -> pd.DataFrame:
-    absent = [name for name in split.observed if not _has_features(split, name, features)]
-    if absent:
-        raise KeyError(
-            f"features has no row for components of {listed(absent)}. Add them, or do not hold "
-            "these perturbations out."
-        )
     training = [n for n in split.training_shifts.index if _has_features(split, n, features)]
     predicted = []
     for covariate, names in split.by_covariate(split.observed).items():
@@ -116,6 +116,32 @@ def _ridge(split: PerturbationSplit, features: pd.DataFrame) -> pd.DataFrame:
         values = ridge.predict(_sums(split, names, features))
         predicted.append(pd.DataFrame(values, index=names, columns=split.genes))
     return pd.concat(predicted).loc[list(split.observed)]
+
+
+def _kriging(split: PerturbationSplit, features: pd.DataFrame) -> pd.DataFrame:
+    training = [n for n in split.training_shifts.index if _has_features(split, n, features)]
+    if len(training) < 3:
+        return split.mean_training_shifts
+    names = list(split.observed)
+    values = dict(zip(features.index, features.to_numpy(dtype=float), strict=True))
+    parts, contexts = (
+        [[of(name) for name in group] for group in (training, names)]
+        for of in (split.components_of, split.covariate)
+    )
+    fitted = CombinationRegression().fit(
+        parts[0], contexts[0], values, split.training_shifts.loc[training].to_numpy(dtype=float)
+    )
+    predicted = fitted.predict(parts[1], contexts[1], values)
+    return pd.DataFrame(predicted, index=names, columns=split.genes)
+
+
+def _require_features(split: PerturbationSplit, features: pd.DataFrame) -> None:
+    absent = [name for name in split.observed if not _has_features(split, name, features)]
+    if absent:
+        raise KeyError(
+            f"features has no row for components of {listed(absent)}. Add them, or do not hold "
+            "these perturbations out."
+        )
 
 
 def _has_features(split: PerturbationSplit, name: str, features: pd.DataFrame) -> bool:
