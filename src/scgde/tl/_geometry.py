@@ -189,6 +189,11 @@ class _Cells:
     """Some cells of each population, as ``(1, n, d)`` tensors, logarithms if counts."""
 
     def __init__(self, adata: AnnData, model: GDE, max_cells: int, rng: np.random.Generator):
+        if model.modality_names:
+            raise ValueError(
+                "Transport distances are between cells of one modality, and the model has "
+                f"{listed(model.modality_names)}. Compare a model of one of them."
+            )
         self.dataset = model._dataset(model._validate_anndata(adata))
         self.generator = model.module.generator
         self.max_cells, self.rng, self._kept = max_cells, rng, {}

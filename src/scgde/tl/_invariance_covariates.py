@@ -50,7 +50,7 @@ def covariates(
         quiet = not enable_progress_bar or len(index.order) < 100_000
         for start in track(range(0, len(index.order), _CHUNK), "Depth", disable=quiet):
             rows = index.order[start : start + _CHUNK]
-            x = dataset.source[rows]
+            x = dataset.source[rows][:, : len(mitochondrial)]  # no indicators of modalities
             both = [np.asarray(part.sum(1)).ravel() for part in (x, x[:, mitochondrial])]
             np.add.at(totals, index.codes[rows], np.stack(both, 1))
         found["depth"] = totals[:, 0] / index.sizes
