@@ -405,6 +405,23 @@ def test_what_is_wrong_in_new_data_is_said(mosaic, patients):
             GDE(mosaic, **arguments)
 
 
+def test_a_cell_without_counts_in_one_of_its_modalities(patients):
+    mdata = as_mudata(patients)
+    counts = mdata["prot"].X.toarray()
+    counts[3] = 0
+    mdata["prot"].X = counts
+    GDE.setup_mudata(mdata, population_key="donor", modalities=BOTH)
+    with pytest.raises(ValueError, match=r"1 cells .* modality 'prot'.*mdata.mod\['prot'\]"):
+        GDE(mdata)
+
+
+def test_checks_of_invariance_take_several_modalities_and_geometry_says_no(mosaic):
+    model = model_of(mosaic)
+    scgde.tl.invariance_report(model, n_draws=2, enable_progress_bar=False)
+    with pytest.raises(ValueError, match="the model has 'rna', 'prot'"):
+        scgde.tl.wasserstein_geometry(mosaic, model, populations=list(mosaic.obs["donor"].unique()))
+
+
 def test_a_modality_that_no_training_cell_has(patients):
     donors = list(patients.obs["donor"].unique())
     mdata = as_mudata(patients, donors)

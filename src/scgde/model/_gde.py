@@ -270,10 +270,19 @@ class GDE(
                 "(setup_anndata(adata, ..., layer='counts')), or use likelihood='normal'."
             )
         if cells["n_empty_cells"] and self.module.generator.uses_library:
+            where, adata, then = "", "adata", ""
+            if self.modality_names:
+                empty = [
+                    name
+                    for name, state in zip(cells["modalities"], cells["states"], strict=True)
+                    if state["n_empty_cells"]
+                ]
+                where = f" in the modality {listed(empty)}"
+                adata, then = f"mdata.mod[{empty[0]!r}]", ", update the MuData (mdata.update())"
             raise ValueError(
-                f"{cells['n_empty_cells']} cells have no counts at all; a count likelihood cannot "
-                "use them. Remove them with sc.pp.filter_cells(adata, min_counts=1) and set up "
-                "again."
+                f"{cells['n_empty_cells']} cells have no counts at all{where}; a count likelihood "
+                f"cannot use them. Remove them with sc.pp.filter_cells({adata}, min_counts=1)"
+                f"{then} and set up again."
             )
 
     def _validate_anndata(self, adata: AnnData | MuData | None = None, copy_if_view: bool = True):
