@@ -36,8 +36,8 @@ ESTIMATORS = [
     ("ksg", None, 1.0),
     ("ksg", "rank", 1.0),
     ("ksg", "whiten", 1.0),
-    ("latent", "whiten", 0.25),
-    ("infonce", "whiten", 0.25),
+    ("latent", "whiten", 0.5),
+    ("infonce", "whiten", 0.2),
     ("gaussian", "whiten", 1.0),
 ]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scgde.metrics import retrieval_auc
-from scgde.metrics._retrieval import _jackknife_error
+from scgde.metrics._retrieval import _auc_error
 
 from .test_mutual_information import anisotropic, gaussian_pairs
 
@@ -66,4 +66,4 @@ def test_jackknife_leaves_pairs_out():
             blocks[f] = np.delete(np.delete(d, i, 0), i, 1)
             without.append(mean_auc(blocks))
     expected = np.sqrt(16 * np.var(without))
-    assert _jackknife_error(distances) == pytest.approx(expected)
+    assert _auc_error(distances) == pytest.approx(expected)

@@ -29,22 +29,35 @@ class GaussianInformation:
 
     def pointwise(self) -> np.ndarray:
         """Return each pair's log density ratio, less the bias, ``(n,)`` in bits."""
-        x, y = self._x, self._y
-        left, rho, right = np.linalg.svd(x.T @ y / len(x))
-        rho = np.clip(rho, 0, _BELOW_ONE)
-        u, v = x @ left[:, : len(rho)], y @ right[: len(rho)].T
-        quadratic = (rho * (2 * u * v - rho * (u**2 + v**2)) / (1 - rho**2)).sum(1)
-        log_ratio = quadratic / (2 * _LOG2) + gaussian_bits(rho)
-        return log_ratio - gaussian_bias(len(x), x.shape[1], y.shape[1])
+        bits, shared = self._shared_leverage()
+        return shared * len(self._x) / (2 * _LOG2) + bits - self._bias(len(self._x))
 
     def shuffled(self, order: np.ndarray) -> float:
         """Return the estimate with y in another order."""
         return unbiased_gaussian_bits(self._x, self._y[order])
 
-    def without(self, rows: np.ndarray) -> float:
-        """Return the estimate without some pairs."""
-        x, y = (whitened("", np.delete(side, rows, axis=0)) for side in (self._x, self._y))
-        return unbiased_gaussian_bits(x, y)
+    def leave_one_out(self) -> np.ndarray:
+        """Return the estimate without each pair in turn, ``(n,)``.
+
+        The determinant of a scatter matrix without a point is known from the point's leverage.
+        """
+        n = len(self._x)
+        bits, shared = self._shared_leverage()
+        own = [np.square(side).sum(1) / n for side in (self._x, self._y)]
+        left = [np.log1p(-n / (n - 1) * leverage) for leverage in (*own, sum(own) - shared)]
+        return bits + (left[0] + left[1] - left[2]) / (2 * _LOG2) - self._bias(n - 1)
+
+    def _bias(self, n: int) -> float:
+        return gaussian_bias(n, self._x.shape[1], self._y.shape[1])
+
+    def _shared_leverage(self) -> tuple[float, np.ndarray]:
+        """Return bits with their bias, and leverages of x and y less that of both, ``(n,)``."""
+        x, y = self._x, self._y
+        left, rho, right = np.linalg.svd(x.T @ y / len(x))
+        rho = np.clip(rho, 0, _BELOW_ONE)
+        u, v = x @ left[:, : len(rho)], y @ right[: len(rho)].T
+        shared = (rho * (2 * u * v - rho * (u**2 + v**2)) / (1 - rho**2)).sum(1)
+        return gaussian_bits(rho), shared / len(x)
 
 
 def gaussian_bits(rho: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from ._pairs import whitened
 _N_HIDDEN, _N_FEATURES = 64, 16
 _BATCH, _MAX_STEPS, _CHECK_EVERY, _PATIENCE = 256, 500, 10, 4
 _VALIDATION = 0.2
+_MOST = 1 - 1e-12
 
 
 class InfoNCE:
@@ -69,18 +70,31 @@ class InfoNCE:
             total += _values(scores[:, rank[test].argsort()]).sum()
         return total / self._n
 
-    def without(self, rows: np.ndarray) -> float:
-        """Return the estimate without some pairs, critics unchanged."""
-        total = 0.0
+    def leave_one_out(self) -> np.ndarray:
+        """Return the estimate without each pair in turn, critics unchanged, ``(n,)``."""
+        total = self.pointwise().sum()
+        result = np.empty(self._n)
         for test, scores in zip(self._folds, self._scores, strict=True):
-            keep = np.flatnonzero(~np.isin(test, rows))
-            total += _values(scores[np.ix_(keep, keep)]).sum()
-        return total / (self._n - len(rows))
+            rest = total - _values(scores).sum()
+            result[test] = (rest + _sums_without_each(scores)) / (self._n - 1)
+        return result
 
 
 def _values(scores: np.ndarray) -> np.ndarray:
     baseline = np.logaddexp.reduce(scores, axis=1) + np.logaddexp.reduce(scores, axis=0)
     return (scores.diagonal() - baseline / 2 + np.log(len(scores))) / np.log(2)
+
+
+def _sums_without_each(scores: np.ndarray) -> np.ndarray:
+    """Return the sum of values of a fold without each of its points, as asked and as rival."""
+    m, baselines = len(scores), 0.0
+    for side in (scores, scores.T):
+        share = np.exp(side - np.logaddexp.reduce(side, axis=1)[:, None])
+        baseline = np.logaddexp.reduce(side, axis=1)[:, None] + np.log1p(-np.minimum(share, _MOST))
+        np.fill_diagonal(baseline, 0)
+        baselines = baselines + baseline.sum(0)
+    own = scores.trace() - scores.diagonal()
+    return (own - baselines / 2 + (m - 1) * np.log(m - 1)) / np.log(2)
 
 
 class _Critic(nn.Module):

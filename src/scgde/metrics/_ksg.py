@@ -47,15 +47,24 @@ class KSG:
         counts = _count_nearer(self._x, radius), _count_nearer(self._y, by_y)[order]
         return float(_bits(self.k, self.n, *counts).mean())
 
-    def without(self, rows: np.ndarray) -> float:
-        """Return the estimate in bits without some points."""
-        keep = np.delete(np.arange(self.n), rows)
-        x, y = self._x[keep], self._y[keep]
-        # Infinitely far is as good as left out, and cheaper than copying by columns.
-        x[:, rows] = y[:, rows] = np.inf
-        radius = _radii(x, y, self.k)
-        counts = _count_nearer(x, radius), _count_nearer(y, radius)
-        return float(_bits(self.k, len(keep), *counts).mean())
+    def leave_one_out(self) -> np.ndarray:
+        """Return the estimate in bits without each point in turn, ``(n,)``."""
+        radius, next_radius = _radii(self._x, self._y, self.k, also_next=True)
+        n_x, n_y = _count_nearer(self._x, radius), _count_nearer(self._y, radius)
+        terms = digamma(n_x + 1) + digamma(n_y + 1)
+        # A point that loses one of its k neighbours has the next one instead.
+        wider = (_count_nearer(side, next_radius) for side in (self._x, self._y))
+        changed = sum(digamma(count) for count in wider) - terms
+        # Elsewhere a count falls by one, and digamma(m + 1) - digamma(m) = 1 / m.
+        total = terms.sum() - terms
+        for rows in _chunks(self.n):
+            near_x, near_y = (side[rows] < radius[rows, None] for side in (self._x, self._y))
+            neighbor = np.maximum(self._x[rows], self._y[rows]) <= radius[rows, None]
+            total += np.where(neighbor, changed[rows, None], 0).sum(0)
+            for near, count in ((near_x, n_x), (near_y, n_y)):
+                total -= ((near & ~neighbor) / np.maximum(count[rows, None], 1)).sum(0)
+        nats = digamma(self.k) + digamma(self.n - 1) - total / (self.n - 1)
+        return nats / np.log(2)
 
     def _permuted_radii(self, order: np.ndarray) -> np.ndarray:
         if self._near is None:
@@ -101,10 +110,14 @@ def _nearest(distance: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(distance, neighbor, 1), neighbor
 
 
-def _radii(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
-    """Return the k-th smallest in each row of the larger of two sides' distances."""
+def _radii(x: np.ndarray, y: np.ndarray, k: int, also_next: bool = False) -> np.ndarray:
+    """Return the k-th smallest in each row of the larger of two sides' distances.
+
+    Or, ``(2, n)``, that and the next.
+    """
+    which = [k - 1, k] if also_next else k - 1
     parts = (np.maximum(x[rows], y[rows]) for rows in _chunks(len(x)))
-    return np.concatenate([np.partition(part, k - 1, axis=1)[:, k - 1] for part in parts])
+    return np.concatenate([np.partition(part, which, axis=1)[:, which].T for part in parts], -1)
 
 
 def _count_nearer(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:

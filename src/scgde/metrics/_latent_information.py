@@ -1,21 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
 
-from ._gaussian_information import (
-    canonical_correlations,
-    gaussian_bits,
-    unbiased_gaussian_bits,
-)
+from ._gaussian_information import GaussianInformation
 from ._ksg import KSG
+from ._normal_curve import NormalCurve
 from ._pairs import normal_scores, whitened
 
 _N_FOLDS = 5
 _MAX_PAIRS = 16
 _POINTS_PER_PAIR = 20
-_N_SURROGATES = 3
-_NEGLIGIBLE = 0.05
 
 
 class LatentInformation:
@@ -48,20 +42,23 @@ class LatentInformation:
     def __init__(self, x: np.ndarray, y: np.ndarray, k: int, seed: int):
         self._x, self._y, self._k, self._seed = whitened("x", x), whitened("y", y), k, seed
         self._u, self._v = held_out_coordinates(self._x, self._y, seed)
+        self._ksg = KSG(self._u, self._v, k)
+        self._curve = NormalCurve(self._u, self._v, k, seed)
 
     def pointwise(self) -> np.ndarray:
         """Return each pair's value, ``(n,)`` in bits, the correction being the same for all."""
-        return _corrected(self._u, self._v, self._k, self._seed)
+        values = self._ksg.pointwise()
+        return values - values.mean() + self._curve.corrected(values.mean())
 
     def shuffled(self, order: np.ndarray) -> float:
         """Return the estimate with y in another order, directions chosen anew."""
-        u, v = held_out_coordinates(self._x, self._y[order], self._seed)
-        return float(_corrected(u, v, self._k, self._seed).mean())
+        other = LatentInformation(self._x, self._y[order], self._k, self._seed)
+        return float(other.pointwise().mean())
 
-    def without(self, rows: np.ndarray) -> float:
-        """Return the estimate without some pairs, directions unchanged."""
-        u, v = (np.delete(side, rows, axis=0) for side in (self._u, self._v))
-        return float(_corrected(u, v, self._k, self._seed).mean())
+    def leave_one_out(self) -> np.ndarray:
+        """Return the estimate without each pair in turn, directions unchanged, ``(n,)``."""
+        normal = GaussianInformation(self._u, self._v).leave_one_out()
+        return self._curve.corrected(self._ksg.leave_one_out(), normal)
 
 
 def held_out_coordinates(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,31 +107,3 @@ def _whitening(side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     some = size > 1e-6 * size[0]
     inverse = np.divide(1.0, size, out=np.zeros_like(size), where=some)
     return left * some, right.T * (inverse * np.sqrt(len(side)))
-
-
-def _corrected(u: np.ndarray, v: np.ndarray, k: int, seed: int) -> np.ndarray:
-    values = KSG(u, v, k).pointwise()
-    exact, seen = _on_normals(whitened("u", u), whitened("v", v), k, seed)
-    # Where neighbours see less than they would of normals, the rest is in part not there.
-    share = np.clip(values.mean() / seen, 0, 1) if seen > 0 else 0.0
-    return values + share * (exact - seen)
-
-
-def _on_normals(u: np.ndarray, v: np.ndarray, k: int, seed: int) -> tuple[float, float]:
-    """Return the information of normals correlated as white u and v are, and what KSG sees."""
-    # No more than log2(n) bits can be vouched for by n points (McAllester & Stratos 2020).
-    bits = min(unbiased_gaussian_bits(u, v), np.log2(len(u)))
-    if bits < _NEGLIGIBLE:
-        return 0.0, 0.0
-    rho = canonical_correlations(u, v)
-    # Sample correlations are too large by chance; shrunk, they have the unbiased information.
-    rho = rho * brentq(lambda s: gaussian_bits(s * rho) - bits, 0, 1)
-    rng = np.random.default_rng([seed, 4])
-    errors = []
-    for _ in range(_N_SURROGATES):
-        x, noise = rng.normal(size=(2, *u.shape))
-        y = rho * x + np.sqrt(1 - rho**2) * noise
-        # The sample's own information varies as KSG's does, so the difference varies less.
-        sample = unbiased_gaussian_bits(whitened("x", x), whitened("y", y))
-        errors.append(KSG(x, y, k).pointwise().mean() - sample)
-    return bits, bits + float(np.mean(errors))

@@ -11,6 +11,7 @@ from sklearn.linear_model import RidgeCV
 from .._errors import require_choice, require_counts
 from ..stats import permutation_p_values
 from ._latent_information import folds_of
+from ._mutual_information import jackknife_error
 from ._pairs import (
     Normalize,
     checked_pairs,
@@ -105,7 +106,7 @@ def retrieval_auc(
     own = np.concatenate([r.diagonal() for r in ranks])
     rivals = np.concatenate([np.full(len(r), len(r) - 1) for r in ranks])
     auc = float((1 - (own - 1) / rivals).mean())
-    half = norm.ppf((1 + level) / 2) * _jackknife_error(distances)
+    half = norm.ppf((1 + level) / 2) * _auc_error(distances)
     rng = np.random.default_rng([seed, 1])
     null = np.array([_shuffled_auc(ranks, rng) for _ in range(n_shuffles)])
     p_value = permutation_p_values(np.array([auc]), null[:, None])[0] if n_shuffles else np.nan
@@ -139,7 +140,7 @@ def _shuffled_auc(ranks: list[np.ndarray], rng: np.random.Generator) -> float:
     return 1 - float(np.concatenate(own).mean())
 
 
-def _jackknife_error(distances: list[np.ndarray]) -> float:
+def _auc_error(distances: list[np.ndarray]) -> float:
     """Return the standard error of the mean AUC; a pair left out is neither asked nor a rival."""
     n = sum(map(len, distances))
     wins = []
@@ -154,4 +155,4 @@ def _jackknife_error(distances: list[np.ndarray]) -> float:
         m, others = len(won), total - won.sum() / (len(won) - 1)
         left = (won.sum() - won.sum(0) - won.sum(1)) / (m - 2)
         without.append((others + left) / (n - 1))
-    return float(np.sqrt((n - 1) * np.concatenate(without).var()))
+    return jackknife_error(np.concatenate(without))
