@@ -215,9 +215,9 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
 
         Every batch holds the controls. Context and target are the same draw (``draw="same"``), as
         published: on each of three screens the loss of held-out cells was lower than with disjoint
-        draws (one seed), since small shifts need every cell to be seen. What is held out for validation is a share of each
-        population's cells; to hold perturbations out, remove their cells before
-        :meth:`setup_anndata`, as :func:`scgde.tl.predict_perturbations` does.
+        draws (one seed). What is held out for validation is a share of each population's cells; to
+        hold perturbations out, remove their cells before :meth:`setup_anndata`, as
+        :func:`scgde.tl.predict_perturbations` does.
 
         Parameters
         ----------
