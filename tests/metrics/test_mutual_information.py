@@ -176,10 +176,25 @@ def test_repeated_rows_are_discrete_values():
         assert bits == pytest.approx(truth, abs=0.1)
 
 
+def test_ties_of_distances_leave_an_interval():
+    result = mutual_information(np.arange(60), np.random.default_rng(0).permutation(60))
+    assert 0 < result.standard_error < 1
+    assert result.low < 0 < result.high
+
+
+def test_few_points_do_not_fool_the_critic():
+    for seed in range(3):
+        x, y = gaussian_pairs(30, 2, 0.0, seed=seed)
+        assert -1 < mutual_information(x, y, method="infonce", interval=None).bits < 0.5
+
+
 def test_few_points_keep_the_leading_components():
     x, y = gaussian_pairs(60, 30, 2.0)
-    with pytest.warns(UserWarning, match="x has 30 dimensions for 60 points: only its 12"):
+    with pytest.warns(UserWarning) as warned:
         mutual_information(x, y, interval=None)
+    assert [str(w.message)[:58] for w in warned] == [
+        f"{side} has 30 dimensions for 60 points: only its 12 leading p"[:58] for side in "xy"
+    ]
 
 
 def test_sweep_over_neighbors():

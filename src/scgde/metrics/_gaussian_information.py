@@ -15,8 +15,8 @@ class GaussianInformation:
     .. math:: -\tfrac12 \sum_j \log_2 (1 - \rho_j^2) - \text{bias}
 
     with the sample's canonical correlations. For normal data the bias of log determinants is known
-    whatever the truth (Goodman 1963, Ann. Math. Stat. 34, 178), so the estimate is unbiased, in
-    any dimension. Of anything else it tells the linear part only.
+    whatever the truth (Misra, Singh & Demchuk 2005, J. Multivariate Anal. 92, 324), so the estimate
+    is unbiased, in any dimension. Of anything else it tells the linear part only.
 
     Parameters
     ----------

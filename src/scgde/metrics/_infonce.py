@@ -103,7 +103,9 @@ class _Critic(nn.Module):
     def __init__(self, u: Tensor, v: Tensor):
         super().__init__()
         rho = torch.cosine_similarity(u - u.mean(0), v - v.mean(0), dim=0)
-        rho = torch.where(rho > 1.64 / len(u) ** 0.5, rho, 0.0).clamp(0, 0.9999)
+        # A standard error less (Fisher's z): a critic that is too sure costs more than a shy one.
+        rho = torch.tanh(torch.atanh(rho.clamp(0, 0.9999)) - 1 / max(len(u) - 3, 1) ** 0.5)
+        rho = torch.where(rho > 1 / len(u) ** 0.5, rho, 0.0)
         self.register_buffer("cross", rho / (1 - rho**2))
         self.register_buffer("square", -(rho**2) / (1 - rho**2) / 2)
         self.x, self.y = (

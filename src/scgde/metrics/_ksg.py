@@ -54,7 +54,7 @@ class KSG:
         terms = digamma(n_x + 1) + digamma(n_y + 1)
         # A point that loses one of its k neighbours has the next one instead.
         wider = (_count_nearer(side, next_radius) for side in (self._x, self._y))
-        changed = sum(digamma(count) for count in wider) - terms
+        changed = sum(digamma(np.maximum(count, 1)) for count in wider) - terms
         # Elsewhere a count falls by one, and digamma(m + 1) - digamma(m) = 1 / m.
         total = terms.sum() - terms
         for rows in _chunks(self.n):
