@@ -127,7 +127,8 @@ def mutual_information(
         on normal data added. The one to report where there are more than four coordinates. The
         relation must lie in few directions: what is spread thinly over 64 it cannot find.
         ``"infonce"``: a learned critic scored on points that it has not seen; in expectation at
-        most the truth, and at most ``log2(n / 5)``. Sees dependence without a linear trace.
+        most the truth, and at most ``log2(n / 5)``. Sees dependence without a linear trace;
+        of fewer than a hundred pairs a critic learns little.
         ``"gaussian"``: canonical correlations, without bias if the pairs are jointly normal; of
         other data, clusters above all, it may tell too much as well as too little.
     k
