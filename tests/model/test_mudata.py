@@ -13,7 +13,7 @@ from mudata import MuData
 
 import scgde
 from scgde.encoders import ENCODERS, Encoder
-from scgde.module._modal import complete_cells, drop_modalities
+from scgde.module._modal import complete_cells, drop_modalities, inconsistency
 
 from ..conftest import fit
 
@@ -199,7 +199,7 @@ def test_late_fusion_is_the_average_of_what_there_is():
     torch.testing.assert_close(fused(x, w)[1], z[1])
 
 
-def test_dropout_takes_a_modality_of_some_sets():
+def test_dropout_takes_one_modality_of_sets_that_have_several():
     modalities = scgde.data.Modalities((2, 1))
     x = torch.rand(400, 5, 5) + 1
     x[..., 3:] = 1
@@ -207,20 +207,28 @@ def test_dropout_takes_a_modality_of_some_sets():
     x[100:200, 3:, :2] = x[100:200, 3:, 3] = 0  # here some cells have the second only
     w = torch.full((400, 5), 0.2)
     torch.manual_seed(0)
-    kept, weight = drop_modalities(x, w, modalities, 0.5)
-    lost = (modalities.present(x).any(1) & ~modalities.present(kept).any(1)).sum(-1)
-    assert not lost[:100].any()
-    assert lost.max() == 1
-    assert 0.4 < lost[100:].float().mean() < 0.6
+    kept, weight, loses = drop_modalities(x, w, modalities)
+    lost = modalities.present(x).any(1) & ~modalities.present(kept).any(1)
+    torch.testing.assert_close(lost.sum(1), loses.long())
+    assert loses[100:].all()
+    assert not loses[:100].any()
+    assert 0.4 < lost[100:, 0].float().mean() < 0.6
     torch.testing.assert_close(weight.sum(1), torch.ones(400))
     assert not weight[~modalities.present(kept).any(-1)].any()
-    same, _ = drop_modalities(x, w, modalities, 0.0)
-    torch.testing.assert_close(same, x)
+    torch.testing.assert_close(kept[:100], x[:100])
     features, weight, has = complete_cells(x, w, modalities)
     assert features.shape == (400, 5, 3)
     assert not has[:100].any()
     assert has[100:].all()
     torch.testing.assert_close(weight[150], torch.tensor([1, 1, 1, 0, 0]) / 3)
+
+
+def test_inconsistency_is_relative_to_the_spread():
+    z = torch.randn(50, 4)
+    less = z + 0.1
+    expected = 0.04 / float((z - z.mean(0)).square().sum(1).mean())
+    assert float(inconsistency(z, less)) == pytest.approx(expected, rel=1e-4)
+    assert float(inconsistency(3 * z, 3 * less)) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(

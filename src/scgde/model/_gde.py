@@ -89,8 +89,9 @@ class GDE(
         ``"separate"``: one encoder for each, whose embeddings of the modalities that a population
         has are averaged (:class:`~scgde.encoders.ModalEncoder`).
     modality_dropout
-        Of several modalities: probability that in a training step a population is embedded without
-        one of those it has, so that embeddings of populations which lack one are learned.
+        Of several modalities: probability that in a training step a population is generated from
+        an embedding without one of those it has, so that populations which lack one are learned.
+        Above zero, embeddings without a modality are drawn to those with it as well.
     seed
         Seed of the initial weights, and of training and sampling unless they are given another.
     registry

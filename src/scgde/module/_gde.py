@@ -13,7 +13,7 @@ from ..data import Cells, Modalities, dense
 from ..encoders import ENCODERS, Encoder, ModalEncoder
 from ..generators import GENERATORS
 from ..nn import Standardize, clip, log1p, log_normalize
-from ._modal import complete_cells, drop_modalities
+from ._modal import CONSISTENCY_WEIGHT, complete_cells, drop_modalities, inconsistency
 
 FUSIONS = ("concatenate", "separate")
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -66,7 +66,8 @@ class GDEModule(nn.Module):
         Of several modalities. ``"concatenate"``: the encoder sees all columns. ``"separate"``: an
         encoder for each, whose embeddings are averaged (:class:`~scgde.encoders.ModalEncoder`).
     modality_dropout
-        Share of training sets whose encoder does not see one of the modalities.
+        Share of training sets whose generator is given an embedding without one of the modalities
+        that the set has. Above zero, embeddings without one are drawn to those with all, too.
     """
 
     def __init__(
@@ -152,16 +153,27 @@ class GDEModule(nn.Module):
     def loss(self, batch: dict) -> GDELoss:
         """Return the loss of a batch: the generator's per feature, and auxiliary ones."""
         context, weight = batch["context"], batch["context_weight"]
-        if self.modalities is not None and self.training:
-            context, weight = drop_modalities(
-                context, weight, self.modalities, self.modality_dropout
-            )
         z = self.encode(context, weight, batch["context_library"])
+        extra = {}
+        if self.modalities is not None and self.training and self.modality_dropout > 0:
+            z, extra["inconsistency"] = self._without_modalities(batch, z)
         generator_loss = self._generator_loss(batch, z)
         loss, terms = generator_loss / self.n_features, {"generator_loss": generator_loss}
+        for name, value in extra.items():
+            loss, terms[name] = loss + CONSISTENCY_WEIGHT * value, value
         for name, (weight, value) in self.auxiliary_losses(z, batch).items():
             loss, terms[name] = loss + weight * value, value
         return GDELoss(loss, terms)
+
+    def _without_modalities(self, batch: dict, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings, some without one of their modalities, and what that changes."""
+        context, weight, loses = drop_modalities(
+            batch["context"], batch["context_weight"], self.modalities
+        )
+        less = self.encode(context, weight, batch["context_library"])
+        change = inconsistency(z[loses], less[loses]) if loses.sum() > 1 else 0.0 * z.sum()
+        some = torch.rand(len(z), 1, device=z.device) < self.modality_dropout
+        return torch.where(some, less, z), change
 
     def _generator_loss(self, batch: dict, z: Tensor) -> Tensor:
         x, w, library = batch["target"], batch["target_weight"], batch["target_library"]

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from ..data import Cells, Modalities
 
+# Of the inconsistency beside the generator's loss per feature. On CITE-seq of 13 populations, two
+# seeds, 0.1 and 1 both brought every population without protein nearest to itself; 1 nearer.
+CONSISTENCY_WEIGHT = 1.0
 
-def drop_modalities(
-    x: Cells, w: Tensor, modalities: Modalities, rate: float
-) -> tuple[Cells, Tensor]:
-    """Take one modality away from some sets, so that embeddings without it are trained for.
+
+def drop_modalities(x: Cells, w: Tensor, modalities: Modalities) -> tuple[Cells, Tensor, Tensor]:
+    """Take one modality, each as likely, away from every set that has several.
 
     Parameters
     ----------
@@ -19,21 +21,29 @@ def drop_modalities(
         Cells ``(B, m, d + M)`` and weights ``(B, m)``.
     modalities
         Their columns.
-    rate
-        Probability that a set which has several modalities loses one of them, each as likely.
 
     Returns
     -------
-    Cells and weights; a cell that is left with nothing has the weight 0.
+    Cells; weights, 0 for a cell that is left with nothing; and which sets lost one, ``(B,)``.
     """
     present = modalities.present(x)
     has = (w[..., None] * present).sum(1) > 0
-    score = torch.rand(has.shape, device=has.device).masked_fill(~has, -1.0)
-    loses = (torch.rand(len(w), device=w.device) < rate) & (has.sum(1) > 1)
+    loses = has.sum(1) > 1
+    lost = torch.rand(has.shape, device=has.device).masked_fill(~has, -1.0).argmax(1)
     kept = torch.ones_like(has)
-    kept[loses, score.argmax(1)[loses]] = False
+    kept[loses, lost[loses]] = False
     left = w * (present * kept[:, None]).any(-1)
-    return modalities.keep(x, kept), left / left.sum(1, keepdim=True)
+    return modalities.keep(x, kept), left / left.sum(1, keepdim=True), loses
+
+
+def inconsistency(z: Tensor, less: Tensor) -> Tensor:
+    """Return how far embeddings ``(B, n_latent)`` move without a modality, of their spread.
+
+    The mean squared distance in units of the mean squared distance of ``z`` from their centre:
+    embeddings that shrink altogether gain nothing.
+    """
+    spread = (z - z.mean(0)).square().sum(-1).mean()
+    return (less - z).square().sum(-1).mean() / spread.clamp_min(1e-6)
 
 
 def complete_cells(x: Cells, w: Tensor, modalities: Modalities) -> tuple[Cells, Tensor, Tensor]:
