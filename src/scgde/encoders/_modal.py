@@ -55,6 +55,7 @@ class ModalEncoder(Encoder):
         chunks
             As in :meth:`PooledEncoder.stream`.
         """
+        # Pieces come as they are cut already, whatever size is asked for.
         parts, share = self.parts(lambda size: chunks(), 0)
         codes = [
             encoder.stream(lambda part=part: part(0))
