@@ -16,9 +16,9 @@ to that to the nearest other (below 1 it is nearest to itself). Baselines: no mo
 training; and a pseudobulk, the mean log-normalised cell scaled to unit variance over populations,
 protein that is missing at its mean. ``total_rna`` and ``total_prot`` are the mean totals of
 generated cells over those of real ones, averaged over populations with protein (300 steps are few:
-models of one modality have 1.14 and 1.20 there on 10x PBMC). Means over seeds with 95 % t-intervals,
-which take seeds as independent although they share the cells. The populations are clusters by RNA,
-which therefore tells them apart by itself: that is what makes the pseudobulk so strong here.
+models of one modality have 1.14 and 1.20 there on 10x PBMC). Means over seeds with 95 %
+t-intervals, which take seeds as independent although they share the cells. The populations are
+clusters by RNA, which therefore tells them apart by itself: that is why the pseudobulk is strong.
 """
 
 from __future__ import annotations
