@@ -261,6 +261,31 @@ def test_splits_and_covariates_of_a_perturbation_are_one():
     assert (row["low"], row["high"]) == (1, 3)
 
 
+@pytest.mark.parametrize("column", ["covariate", "split"])
+def test_differences_are_of_the_same_populations(column):
+    """The model errs by 1 in x and 5 in y; the other, always better by 0.5, lacks some of y."""
+    rows = []
+    for name in "ABC":
+        for where, error in (("x", 1.0), ("y", 5.0)):
+            rows.append(("model", name, where, error))
+            if where == "x" or name == "C":
+                rows.append(("other", name, where, error - 0.5))
+    report = pd.DataFrame(rows, columns=["method", "perturbation", column, "value"])
+    report = report.assign(metric="mse_shift", weight=1.0)
+    summary = perturbation_summary(report, reference="model").set_index("method")
+    row = summary.loc["other"]
+    np.testing.assert_allclose(
+        row[["difference", "difference_low", "difference_high"]].astype(float), -0.5
+    )
+    # Each by itself is over all that it predicts.
+    assert summary.loc["model", "estimate"] == 3
+    assert row["estimate"] == pytest.approx((0.5 + 0.5 + 2.5) / 3)
+    assert row["n_perturbations"] == 3
+    apart = report[(report["method"] == "model") == (report[column] == "x")]
+    row = perturbation_summary(apart, reference="model").set_index("method").loc["other"]
+    assert np.isnan(row["difference"])
+
+
 def test_the_interval_covers():
     """95 % of intervals hold the true mean; 40 perturbations, 200 studies."""
     rng, covered = np.random.default_rng(0), 0
@@ -323,6 +348,10 @@ def test_mistakes_are_named(split):
     report = perturbation_report(split, {})
     with pytest.raises(KeyError, match="reference='gde'"):
         perturbation_summary(report, reference="gde")
+    with pytest.raises(ValueError, match="report is empty"):
+        perturbation_summary(report[:0])
+    with pytest.raises(ValueError, match="no value that is not NaN"):
+        perturbation_summary(report[report["metric"] == "r2_shift"].assign(value=np.nan))
     with pytest.raises(KeyError, match="n_seen"):
         perturbation_summary(report, by=["n_sen"])
     with pytest.raises(ValueError, match="level"):

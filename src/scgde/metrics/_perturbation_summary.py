@@ -46,8 +46,9 @@ def perturbation_summary(
     -------
     DataFrame: the columns of ``by``, ``method``, ``metric``, ``best`` (``"high"``, ``"low"`` or
     ``"one"``), ``estimate``, ``low``, ``high``, ``n_perturbations``. With ``reference`` also
-    ``difference`` of the method to it, over the perturbations that both predict, with
-    ``difference_low`` and ``difference_high``. Intervals of fewer than two perturbations are NaN.
+    ``difference`` of the method to it, with ``difference_low`` and ``difference_high``, over what
+    both predict: a perturbation in a covariate (and split, where the report has that column) that
+    one of them lacks is left out of both. Intervals of fewer than two perturbations are NaN.
 
     Notes
     -----
@@ -58,8 +59,11 @@ def perturbation_summary(
     Raises
     ------
     KeyError, ValueError
-        If ``by`` or ``reference`` is not in the report, or ``level`` is not between 0 and 1.
+        If ``by`` or ``reference`` is not in the report, ``level`` is not between 0 and 1, or the
+        report has no rows, or none with a value.
     """
+    if report.empty:
+        raise ValueError("report is empty: pass what perturbation_report returned.")
     by = list(by or [])
     for column in by:
         require("by", column, report.columns, "the columns of report")
@@ -69,9 +73,11 @@ def perturbation_summary(
     if not 0 < level < 1:
         raise ValueError(f"level={level!r} must be between 0 and 1.")
     report = report.assign(value=_values(report))
-    report = report[report["value"].notna()]
+    report = report[report["value"].notna() & (report["weight"] > 0)]
+    if report.empty:
+        raise ValueError("report has no value that is not NaN, so there is nothing to average.")
     rows = []
-    for key, part in report.groupby([*by, "metric"], sort=False):
+    for key, part in report.groupby([*by, "metric"], sort=False, observed=True):
         known = dict(zip([*by, "metric"], key, strict=True))
         for row in _of_metric(part, reference, level, n_bootstrap, seed):
             rows.append({**known, **row, "best": _BEST.get(known["metric"], "high")})
@@ -92,42 +98,44 @@ def _values(report: pd.DataFrame) -> pd.Series:
 def _of_metric(
     part: pd.DataFrame, reference: str | None, level: float, n_bootstrap: int, seed: int
 ) -> list[dict]:
-    sums = part.assign(total=part["value"] * part["weight"]).pivot_table(
-        index="perturbation",
-        columns="method",
-        values=["total", "weight"],
-        aggfunc="mean",
-        sort=False,
-    )
-    total, weight = sums["total"].fillna(0.0), sums["weight"].fillna(0.0)
-    rng, n = np.random.default_rng(seed), len(sums)
+    names = part["perturbation"].unique()
+    rng, n = np.random.default_rng(seed), len(names)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
     counts = np.concatenate([np.ones((1, n)), counts])  # first the estimate itself
     tails = [(1 - level) / 2, (1 + level) / 2]
+    methods = {method: own for method, own in part.groupby("method", sort=False, observed=True)}
 
-    def means(method: str, keep: np.ndarray) -> np.ndarray:
-        weights = counts @ (weight[method] * keep).to_numpy()
-        values = counts @ (total[method] * keep).to_numpy()
-        return np.divide(values, weights, out=np.full(len(values), np.nan), where=weights > 0)
+    def means(own: pd.DataFrame) -> np.ndarray:
+        sums = own.assign(total=own["value"] * own["weight"])
+        sums = sums.groupby("perturbation", observed=True)[["total", "weight"]].mean()
+        sums = sums.reindex(names, fill_value=0.0)
+        weights, totals = counts @ sums["weight"].to_numpy(), counts @ sums["total"].to_numpy()
+        return np.divide(totals, weights, out=np.full(len(totals), np.nan), where=weights > 0)
 
-    def interval(draws: np.ndarray, keep: np.ndarray) -> list[float]:
-        return list(np.nanquantile(draws[1:], tails)) if keep.sum() > 1 else [np.nan, np.nan]
+    def interval(draws: np.ndarray, own: pd.DataFrame) -> list[float]:
+        few = own["perturbation"].nunique() < 2
+        return [np.nan, np.nan] if few else list(np.nanquantile(draws[1:], tails))
 
     rows = []
-    for method in total.columns:
-        keep = (weight[method] > 0).to_numpy()
-        if not keep.any():
-            continue
-        draws = means(method, keep)
-        low, high = interval(draws, keep)
+    for method, own in methods.items():
+        draws = means(own)
+        low, high = interval(draws, own)
         row = {"method": method, "estimate": draws[0], "low": low, "high": high}
-        row["n_perturbations"] = int(keep.sum())
+        row["n_perturbations"] = own["perturbation"].nunique()
         if reference is not None:
             row |= dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
-            both = keep & (weight.get(reference, pd.Series(0, weight.index)) > 0).to_numpy()
-            if both.any() and method != reference:
-                draws = means(method, both) - means(reference, both)
-                low, high = interval(draws, both)
-                row |= {"difference": draws[0], "difference_low": low, "difference_high": high}
+            if method != reference and reference in methods:
+                own, other = _shared(own, methods[reference])
+                if len(own):
+                    draws = means(own) - means(other)
+                    low, high = interval(draws, own)
+                    row |= {"difference": draws[0], "difference_low": low, "difference_high": high}
         rows.append(row)
     return rows
+
+
+def _shared(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the scores of either method that the other has too."""
+    columns = [c for c in ("perturbation", "covariate", "split") if c in one.columns]
+    a, b = (pd.MultiIndex.from_frame(rows[columns]) for rows in (one, other))
+    return one[a.isin(b)], other[b.isin(a)]
