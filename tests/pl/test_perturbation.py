@@ -57,6 +57,20 @@ def test_panels_show_the_summary(scored):
     assert "no_change" not in hollow
 
 
+def test_metrics_by_default_and_one_by_name(scored):
+    assert len(scgde.pl.perturbation_report(scored)) == 4
+    (ax,) = scgde.pl.perturbation_report(scored, metrics="pearson_delta")
+    assert ax.get_title() == "pearson delta →"
+    # One held-out perturbation has no others to be told from.
+    adata, features = screen()
+    model = LinearPredictor(adata, features)
+    scgde.tl.predict_perturbations(
+        adata, model, held_out=["g0"], n_cells=0, enable_progress_bar=False
+    )
+    titles = [ax.get_title()[:-2] for ax in scgde.pl.perturbation_report(adata)]
+    assert titles == ["r2 vs training mean", "pearson delta", "energy distance"]
+
+
 def test_a_shift_and_its_largest_genes(scored):
     ax = scgde.pl.predicted_shift(scored, "g4+g5", n_genes=3)
     found = scored.uns["gde_perturbation"]["predictions"]
@@ -71,6 +85,8 @@ def test_a_shift_and_its_largest_genes(scored):
 def test_mistakes_are_named(scored):
     with pytest.raises(KeyError, match="Did you mean 'pearson_delta'"):
         scgde.pl.perturbation_report(scored, metrics=["pearson_delt"])
+    with pytest.raises(KeyError, match="Did you mean 'pearson_delta'"):
+        scgde.pl.perturbation_report(scored, metrics="pearson_delt")
     with pytest.raises(ValueError, match="metrics is empty"):
         scgde.pl.perturbation_report(scored, metrics=[])
     with pytest.raises(ValueError, match="1 axes for 2 metrics"):

@@ -20,7 +20,7 @@ def perturbation_report(
     adata: AnnData,
     *,
     key: str = "gde_perturbation",
-    metrics: Iterable[str] = _DEFAULT,
+    metrics: str | Iterable[str] | None = None,
     axes: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the report card of held-out perturbations: a panel a metric, the model among baselines.
@@ -37,7 +37,8 @@ def perturbation_report(
     key
         Its ``key_added``.
     metrics
-        Of its summary.
+        Of its summary, one or several. By default ``r2_vs_training_mean``, ``pearson_delta``,
+        ``discrimination_rank`` and ``energy_distance``, as far as it has them.
     axes
         As many axes as metrics; a new figure by default.
 
@@ -48,11 +49,15 @@ def perturbation_report(
     title points there, to the left.
     """
     summary = _result(adata, key)["summary"]
-    metrics = list(metrics)
+    there = list(summary["metric"].unique())
+    if metrics is None:
+        # A single held-out population has no rank among others.
+        metrics = [metric for metric in _DEFAULT if metric in there]
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if not metrics:
         raise ValueError("metrics is empty: name at least one of the summary.")
     for metric in metrics:
-        require("metrics", metric, summary["metric"].unique(), f"adata.uns[{key!r}]['summary']")
+        require("metrics", metric, there, f"adata.uns[{key!r}]['summary']")
     if axes is None:
         size = (3.2 * len(metrics) + 1, 3)
         axes = plt.subplots(1, len(metrics), figsize=size, layout="constrained", squeeze=False)[1]
