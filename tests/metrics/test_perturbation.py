@@ -343,6 +343,8 @@ def test_mistakes_are_named(split):
         perturbation_report(split, {}, ceiling=False)
     with pytest.raises(ValueError, match="data_ceiling"):
         perturbation_report(split, {"data_ceiling": ShiftPrediction(shift)})
+    with pytest.raises(ValueError, match="max_cells=1"):
+        perturbation_report(split, {}, max_cells=1)
     with pytest.raises(ValueError, match="n_top"):
         perturbation_report(split, {}, n_top=0)
     report = perturbation_report(split, {})
