@@ -48,7 +48,8 @@ def perturbed_populations(
     AnnData of counts (CSR). ``.obs``: "perturbation" ("control", "target_00",
     "target_00+target_01", ...) and, with covariates, "covariate". ``.uns["gene_features"]``:
     DataFrame of targets x features. ``.uns["log_shift"]``: DataFrame of perturbations x genes, the
-    true shift of log expression.
+    true shift of log expression. It is known up to a constant per perturbation: shares of a cell's
+    total are renormalised, so that adding the same to every gene changes no count.
 
     Examples
     --------
