@@ -184,6 +184,50 @@ def test_the_model_itself(covariate):
     pd.testing.assert_frame_equal(summary, report_of(adata, model, held_out=["g1", "g2", "g4+g5"]))
 
 
+def test_names_that_are_numbers_are_compared_as_text():
+    adata, features = screen()
+    adata.obs["gene"] = adata.obs["gene"].str.replace("g", "")
+    model = LinearPredictor(adata, features.rename(index=lambda name: name[1:]))
+    for held_out in ([1, 2], np.array([1, 2]), [["1", 2]]):
+        report_of(adata, model, held_out=held_out, baselines=False)
+        found = adata.uns["gde_perturbation"]
+        assert set(found["predictions"]["table"]["perturbation"]) == {"1", "2"}
+        assert found["params"]["test_size"] == 0
+
+
+def test_the_model_must_be_of_perturbations_and_trained(patients):
+    scgde.model.GDE.setup_anndata(patients, population_key="donor")
+    with pytest.raises(TypeError, match="must be a PerturbationGDE, got GDE"):
+        report_of(patients, scgde.model.GDE(patients, n_latent=2, n_hidden=4))
+    adata, features = screen()
+    scgde.model.PerturbationGDE.setup_anndata(adata, "gene", control="control")
+    model = scgde.model.PerturbationGDE(adata, features, n_latent=2, n_hidden=4)
+    with pytest.raises(RuntimeError, match="not trained"):
+        report_of(adata, model)
+    assert "gde_perturbation" not in adata.uns
+
+
+def test_something_with_features_must_be_left_before_any_training():
+    adata, features = screen()
+    model = LinearPredictor(adata, features.loc[["g0", "g1"]])
+    # The first split leaves g1, the second nothing.
+    with pytest.raises(ValueError, match="no perturbation is left whose parts all have features"):
+        report_of(adata, model, held_out=[["g0"], ["g0", "g1", "g0+g1"]])
+    assert not model.seen
+
+
+@pytest.mark.parametrize("column", ["split", "is_predicted"])
+@pytest.mark.parametrize("argument", ["perturbation_key", "covariate_key"])
+def test_columns_of_generated_cells_are_not_overwritten(argument, column):
+    adata, features = screen(covariate=True)
+    model = LinearPredictor(adata, features, "line")
+    adata.obs = adata.obs.rename(columns={getattr(model, argument): column})
+    setattr(model, argument, column)
+    with pytest.raises(ValueError, match=f"{argument}='{column}'"):
+        report_of(adata, model, return_cells=True)
+    assert not model.seen
+
+
 def test_mistakes_are_named():
     adata, features = screen()
     model = LinearPredictor(adata, features)
@@ -194,6 +238,7 @@ def test_mistakes_are_named():
 
     wrong(KeyError, "Did you mean 'g1'", held_out=["g1x", "g2"])
     wrong(TypeError, "list of perturbations", held_out="g1")
+    wrong(TypeError, "list of perturbations", held_out=1)
     wrong(TypeError, "list of perturbations", held_out=["g1", ["g2", "g3"]])
     wrong(ValueError, "empty", held_out=[])
     wrong(ValueError, "empty split", held_out=[["g1"], []])
@@ -204,10 +249,15 @@ def test_mistakes_are_named():
     wrong(ValueError, "min_cells", min_cells=2)
     wrong(ValueError, "n_cells", n_cells=-1)
     wrong(ValueError, "no variance", n_cells=1)
+    wrong(ValueError, "max_cells=1", max_cells=1)
     wrong(ValueError, "return_cells", n_cells=0, return_cells=True)
     wrong(ValueError, "splits need three", min_cells=1_000)
     wrong(TypeError, "AnnData", data=adata.to_df())
     wrong(ValueError, "other features", data=adata[:, ::-1].copy())
+    twice = adata.copy()
+    twice.var_names = ["same", "same", *adata.var_names[2:]]
+    predictor = LinearPredictor(twice, features)
+    wrong(ValueError, "'same'.*var_names_make_unique", data=twice, predictor=predictor)
     renamed = adata.copy()
     renamed.obs = renamed.obs.rename(columns={"gene": "target"})
     wrong(KeyError, "perturbation_key='gene'", data=renamed)

@@ -8,6 +8,17 @@ from anndata import AnnData
 from ._perturbation_screen import Screen
 
 
+def require_free_columns(screen: Screen) -> None:
+    """Raise a ``ValueError`` if a key of the screen has the name of a column that is added."""
+    for argument, key in zip(("perturbation_key", "covariate_key"), screen.keys, strict=False):
+        if key in ("split", "is_predicted"):
+            raise ValueError(
+                f"{argument}={key!r} is the name of a column that return_cells=True adds. Rename "
+                "that column of adata.obs and set up and train the model again, or pass "
+                "return_cells=False."
+            )
+
+
 def predicted_and_control_cells(screen: Screen, generated: list[AnnData]) -> AnnData:
     """Return generated cells of every split, and all control cells.
 

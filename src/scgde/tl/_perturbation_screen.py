@@ -20,7 +20,7 @@ from ..data import (
     text_categories,
 )
 from ..metrics import PerturbationSplit
-from ..model import GDE
+from ..model import PerturbationGDE
 
 
 @dataclass(eq=False)
@@ -107,24 +107,43 @@ class Screen:
         )
 
 
-def read_screen(adata: AnnData, model: GDE) -> Screen:
+def read_screen(adata: AnnData, model: PerturbationGDE) -> Screen:
     """Return the screen that a perturbation model was set up on.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If ``adata`` is no AnnData, has other features, lacks a key or, in a covariate, the control.
+        If ``adata`` is no AnnData, has other features, names features twice, lacks a key or, in a
+        covariate, the control; or the model is not of perturbations.
+    RuntimeError
+        If the model is not trained.
     """
     if not isinstance(adata, AnnData):
         raise TypeError(
             f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality: "
             "mdata.mod['rna']."
         )
+    if not hasattr(model, "perturbation_key"):
+        raise TypeError(
+            f"model must be a PerturbationGDE, got {type(model).__name__}. Set one up with "
+            "PerturbationGDE.setup_anndata(adata, perturbation_key, control=...)."
+        )
+    if not getattr(model, "is_trained_", True):
+        raise RuntimeError(
+            "The model is not trained, and its training is what each split repeats: call "
+            "model.train() first."
+        )
     params = model.get_parameters()
     keys = [model.perturbation_key] + ([model.covariate_key] if model.covariate_key else [])
     for argument, key in zip(("perturbation_key", "covariate_key"), keys, strict=False):
         require(argument, key, adata.obs.columns, "adata.obs")
     layer, use_rep = params.get("layer") or None, params.get("use_rep") or None
+    if not use_rep and not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"adata.var_names repeats {listed(twice, 5)}. Call adata.var_names_make_unique(), then "
+            "set up and train the model again."
+        )
     source, features = cells_of(adata, layer, use_rep), model.get_feature_names()
     if len(features) != source.shape[1] or not (use_rep or features.equals(adata.var_names)):
         raise ValueError(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from .._errors import listed, require, require_counts
 from ._perturbation_screen import Screen
@@ -27,7 +28,7 @@ def perturbation_splits(
         Splits are the folds of a shuffled K-fold with K the nearest to ``1 / test_size``, so that
         each perturbation is held out once before any is twice; then of another.
     held_out
-        Given splits, or one; the other arguments are then not used.
+        Given splits, or one; names are compared as text. The other arguments are then not used.
     min_cells
         Perturbations without a population of so many cells are not held out.
     """
@@ -56,11 +57,23 @@ def perturbation_splits(
     return splits[:n_splits]
 
 
+def require_training(screen: Screen, features: list[str], removed: list[str]) -> None:
+    """Raise a ``ValueError`` if nothing with features is left once perturbations are removed."""
+    known = set(features)
+    left = (parts for name, parts in screen.components.items() if name not in removed)
+    if not any(parts and known.issuperset(parts) for parts in left):
+        raise ValueError(
+            f"Without {listed(removed, 5)} no perturbation is left whose parts all have features, "
+            "so there is nothing to learn from. Hold out fewer, or give features of more."
+        )
+
+
 def _given(held_out: list, can: list[str], min_cells: int) -> list[list[str]]:
-    are_names = [isinstance(name, str) for name in held_out]
-    if isinstance(held_out, str) or len(set(are_names)) > 1:
+    is_name = pd.api.types.is_scalar
+    are_names = [] if is_name(held_out) else [is_name(name) for name in held_out]
+    if is_name(held_out) or len(set(are_names)) > 1:
         raise TypeError(f"held_out={held_out!r} must be a list of perturbations, or of such lists.")
-    splits = [list(split) for split in ([held_out] if all(are_names) else held_out)]
+    splits = [[str(n) for n in split] for split in ([held_out] if all(are_names) else held_out)]
     if not splits or not all(splits):
         raise ValueError("held_out is empty, or has an empty split: name perturbations.")
     for split in splits:

@@ -14,17 +14,17 @@ from ..metrics import (
     perturbation_report,
     perturbation_summary,
 )
-from ..model import GDE
-from ._perturbation_cells import predicted_and_control_cells
+from ..model import PerturbationGDE
+from ._perturbation_cells import predicted_and_control_cells, require_free_columns
 from ._perturbation_screen import Screen, read_screen
-from ._perturbation_splits import perturbation_splits
+from ._perturbation_splits import perturbation_splits, require_training
 
 METHOD = "gde"
 
 
 def predict_perturbations(
     adata: AnnData,
-    model: GDE,
+    model: PerturbationGDE,
     *,
     n_splits: int = 5,
     test_size: float = 0.2,
@@ -55,10 +55,13 @@ def predict_perturbations(
         ``predict``, ``parts``, ``features``, ``get_feature_names``, ``get_parameters``,
         ``release``, ``perturbation_key``, ``control`` and ``covariate_key`` will do.
     n_splits, test_size
-        Number of splits, and the share of perturbations held out in each. Every perturbation is
-        held out once before any is twice: 5 splits of a fifth hold out each once.
+        Number of splits, and the share of perturbations held out in each: one fold of K, the
+        nearest whole number to ``1 / test_size``, so that 0.3 holds out a third and 0.4 a half.
+        Every perturbation is held out once before any is twice: 5 splits of a fifth hold out each
+        once.
     held_out
-        The perturbations to hold out, or a list of them for each split, in place of random ones.
+        The perturbations to hold out, or a list of them for each split, in place of random ones;
+        ``n_splits`` and ``test_size`` are then not used.
     hold_out_combinations
         Remove also all combinations that contain a component of what is held out. By default they
         stay, and ``n_seen`` of the report says how many components were seen (Roohani et al. 2024,
@@ -72,7 +75,7 @@ def predict_perturbations(
     min_cells
         Populations of fewer cells are not scored, and not used by baselines.
     max_cells
-        Cells of each side in energy distances.
+        Cells of each side in energy distances; two at least.
     seed
         Seed of splits, generated cells, halves and bootstrap.
     key_added
@@ -99,12 +102,15 @@ def predict_perturbations(
         ``split``, ``n_cells``), ``predicted`` and ``observed`` shifts, arrays of its rows x
         ``genes``.
     ``params``
-        How it was done.
+        How it was done; ``test_size`` is 0 where ``held_out`` was given.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If ``adata`` does not fit the model, a perturbation cannot be held out, or too few can.
+        If ``adata`` does not fit the model, the model is of another kind, a perturbation cannot be
+        held out, too few can, or nothing with features is left to learn from.
+    RuntimeError
+        If the model is not trained, so that there is no training to repeat.
 
     Notes
     -----
@@ -120,15 +126,22 @@ def predict_perturbations(
         raise ValueError(f"min_cells={min_cells!r} must be at least 4: cells are cut in halves.")
     if return_cells and n_cells == 0:
         raise ValueError("return_cells=True needs cells: n_cells must be above 0.")
+    if max_cells < 2:
+        raise ValueError(f"max_cells={max_cells!r} must be at least 2: distances are within, too.")
     screen = read_screen(adata, model)
+    if return_cells:
+        require_free_columns(screen)
     splits = perturbation_splits(
         screen, model.features.index, n_splits, test_size, held_out, min_cells, seed
     )
+    removals = [screen.same(names, hold_out_combinations) for names in splits]
+    for removed in removals:
+        require_training(screen, model.features.index, removed)
     reports, predictions, cells = [], [], []
-    for number, names in enumerate(
-        track(splits, "Holding out perturbations", disable=not enable_progress_bar)
+    folds = list(zip(splits, removals, strict=True))
+    for number, (names, removed) in enumerate(
+        track(folds, "Holding out perturbations", disable=not enable_progress_bar)
     ):
-        removed = screen.same(names, hold_out_combinations)
         split = screen.split(names, removed, min_cells)
         methods, features, generated = _predict(
             model, screen, split, removed, n_cells, seed + number
@@ -152,7 +165,7 @@ def predict_perturbations(
             "covariate_key": model.covariate_key or "",
             "control": model.control,
             "n_splits": len(splits),
-            "test_size": test_size,
+            "test_size": test_size if held_out is None else 0.0,
             "given_splits": held_out is not None,
             "hold_out_combinations": hold_out_combinations,
             "n_cells": n_cells,
@@ -169,7 +182,7 @@ def predict_perturbations(
 
 
 def _predict(
-    model: GDE,
+    model: PerturbationGDE,
     screen: Screen,
     split: PerturbationSplit,
     removed: list[str],
