@@ -190,9 +190,15 @@ def test_coexpressed_genes_have_like_features():
     program = rng.standard_normal((300, 2))
     x = np.exp(np.repeat(program, 5, axis=1) + 0.1 * rng.standard_normal((300, 10)))
     names = pd.Index([f"g{i}" for i in range(10)])
-    table = coexpression_features(row_source(x), np.arange(300), names, False, n=3)
+    table = coexpression_features(row_source(x), np.zeros(300, dtype=int), names, False, n=3)
     similarity = np.corrcoef(table.to_numpy())
     assert similarity[0, 1:5].min() > 0.8 > abs(similarity[0, 5:]).max()
+    # What sets two controls apart is no co-expression.
+    line = np.arange(300) % 2
+    apart = coexpression_features(row_source(x + 50 * line[:, None]), line, names, False, n=3)
+    pd.testing.assert_frame_equal(apart.abs(), table.abs(), atol=0.1)
+    with pytest.raises(ValueError, match="There are 2 control cells"):
+        coexpression_features(row_source(x[:2]), np.zeros(2, dtype=int), names, False)
 
 
 def test_unknown_perturbations_are_listed_never_zero(trained, screen):
@@ -210,17 +216,60 @@ def test_unknown_perturbations_are_listed_never_zero(trained, screen):
         model.predict("target_01")
 
 
-def test_controls_are_in_every_batch(lines):
+def test_every_population_has_its_control_in_the_batch(lines):
     PerturbationGDE.setup_anndata(
         lines, "perturbation", control="control", covariate_key="covariate"
     )
     model = model_of(lines)
     sets = model._sets(model._dataset(), lines)
-    sampler = sets.sampler(populations_per_batch=5, cells_per_population=4, n_steps=30)
+    sampler = sets.sampler(populations_per_batch=5, cells_per_population=4, n_steps=60)
     names = sets.index.names
     drawn = [[names[p] for p in batch.population] for batch in sampler]
-    assert all({"control|a", "control|b"} <= set(batch) and len(batch) == 5 for batch in drawn)
+    for batch in drawn:
+        assert len(set(batch)) == len(batch) <= 5
+        perturbed = [name for name in batch if not name.startswith("control")]
+        assert {f"control|{name[-1]}" for name in perturbed} == set(batch) - set(perturbed)
     assert {name for batch in drawn for name in batch} == set(names)
+
+
+def test_cells_are_drawn_in_the_batches_of_their_covariate(lines, tmp_path):
+    lines.obs["lane"] = lines.obs["covariate"].map({"a": "lane_1", "b": "lane_2"})
+    PerturbationGDE.setup_anndata(
+        lines, "perturbation", "control", covariate_key="covariate", batch_key="lane"
+    )
+    model = model_of(lines)
+    fit(model)
+    model.save(tmp_path / "model")
+    for own in (model, PerturbationGDE.load(tmp_path / "model", adata=False)):
+        obs = own.predict("target_03", n_cells=20).cells.obs
+        expected = obs["covariate"].astype(str).map({"a": "lane_1", "b": "lane_2"})
+        assert (obs["lane"].astype(str) == expected).all()
+
+
+def test_a_control_may_have_the_separator_in_its_name(screen):
+    screen.obs["perturbation"] = screen.obs["perturbation"].cat.rename_categories(
+        {"control": "DMSO+vehicle"}
+    )
+    PerturbationGDE.setup_anndata(screen, "perturbation", control="DMSO+vehicle")
+    model = model_of(screen)
+    fit(model)
+    assert (model.predict("DMSO+vehicle").mean_shift == 0).all(axis=None)
+
+
+def test_one_control_only(screen):
+    screen.obs["perturbation"] = screen.obs["perturbation"].astype(str)
+    screen.obs.loc[screen.obs_names[:2], "perturbation"] = "control+control"
+    PerturbationGDE.setup_anndata(screen, "perturbation", control="control")
+    with pytest.raises(ValueError, match=r"'control\+control' are combinations of control"):
+        model_of(screen)
+
+
+def test_training_on_data_without_a_control_is_refused(trained, screen, tmp_path):
+    trained.save(tmp_path / "model")
+    other = screen[screen.obs["perturbation"] != "control"].copy()
+    loaded = PerturbationGDE.load(tmp_path / "model", adata=other)
+    with pytest.raises(ValueError, match="no control cells"):
+        fit(loaded)
 
 
 @pytest.mark.parametrize(

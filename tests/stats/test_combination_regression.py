@@ -102,3 +102,22 @@ def test_left_out_error_is_that_of_fits_without_the_combination():
         total += np.square(left - values[[i, i + len(y)]]).sum()
     monkey.undo()
     assert total / values.size == pytest.approx(model.error, rel=0.05)
+
+
+def test_an_unseen_context_has_the_mean_of_those_seen():
+    rng = np.random.default_rng(0)
+    names = [[f"g{i}"] for i in range(10)] * 2
+    features = {f"g{i}": rng.standard_normal(2) for i in range(11)}
+    y = 5.0 + 0.01 * rng.standard_normal((20, 6))
+    model = CombinationRegression().fit(names, ["a"] * 10 + ["b"] * 10, features, y)
+    np.testing.assert_allclose(model.predict([["g10"]], ["c"], features), 5.0, atol=0.1)
+
+
+def test_contexts_of_one_combination_say_nothing_of_the_error():
+    # Such an observation fixes its context's mean by itself; rounding must not choose the model.
+    combinations, features, y, _ = effects(n_parts=12, own=0.0, noise=2.0)
+    singles = combinations[:11]
+    contexts = ["main"] * 6 + [f"alone_{i}" for i in range(5)]
+    model = CombinationRegression().fit(singles, contexts, features, y[:11])
+    alone = CombinationRegression().fit(singles[:6], contexts[:6], features, y[:6])
+    assert model.error * 11 == pytest.approx(alone.error * 6, rel=0.5)

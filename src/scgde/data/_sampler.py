@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -106,8 +106,9 @@ class SetSampler(SeededSampler):
         The populations; those without cells are never drawn.
     populations_per_batch
         B; at most the number of populations.
-    pinned
-        Populations that are in every batch, first (a control, to which others are compared).
+    companion
+        For each population another that is in every batch with it, -1 for none, ``(P,)``: a control
+        to compare it with. Companions are drawn in no other way, and count towards B.
     draw
         As in :class:`SeededSampler`. With ``"disjoint"`` a population of fewer than 2m cells is cut
         in halves; one of fewer than four cells gives the same draw to both.
@@ -125,18 +126,17 @@ class SetSampler(SeededSampler):
         seed: int = 0,
         rank: int = 0,
         fixed: bool = False,
-        pinned: Sequence[int] = (),
+        companion: np.ndarray | None = None,
     ):
         super().__init__(
             populations_per_batch, cells_per_population, n_steps, draw, seed, rank, fixed
         )
         self.index = index
-        self.pinned = np.asarray([p for p in pinned if index.sizes[p]], dtype=np.int64)
-        self.populations = np.setdiff1d(np.flatnonzero(index.sizes), self.pinned)
-        # At least one other population, however many are pinned.
-        n_drawn = max(populations_per_batch - len(self.pinned), 1)
-        self.n_drawn = min(n_drawn, len(self.populations))
-        self.n_sets = len(self.pinned) + self.n_drawn
+        if companion is None:
+            companion = np.full(len(index), -1)
+        self.companion = np.where(index.sizes[companion] > 0, companion, -1)
+        self.populations = np.setdiff1d(np.flatnonzero(index.sizes), self.companion)
+        self.n_drawn = min(populations_per_batch, len(self.populations))
 
     def batches(self, rng: np.random.Generator) -> Iterator[SetDraw]:
         """Iterate over the batches of an epoch."""
@@ -148,13 +148,24 @@ class SetSampler(SeededSampler):
                 fresh = rng.permutation(self.populations)
                 waiting = np.isin(fresh, queue)
                 queue = np.concatenate([queue, fresh[~waiting], fresh[waiting]])
-            population = np.concatenate([self.pinned, queue[: self.n_drawn]])
-            queue = queue[self.n_drawn :]
+            population, n_taken = self._with_companions(queue[: self.n_drawn])
+            queue = queue[n_taken:]
             pairs = [
                 draw_cells(rng, self.index.cells(p), self.m, self.m, self.draw) for p in population
             ]
             context, target = (np.stack(rows) for rows in zip(*pairs, strict=True))
             yield SetDraw(population, context, context if self.draw == "same" else target)
+
+    def _with_companions(self, queue: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return as many populations as a batch holds with their companions, one at least."""
+        chosen: dict[int, None] = {}
+        for n_taken, population in enumerate(queue):
+            both = (self.companion[population], population)
+            fresh = [p for p in both if p >= 0 and p not in chosen]
+            if chosen and len(chosen) + len(fresh) > self.n_sets:
+                return np.array(list(chosen)), n_taken
+            chosen |= dict.fromkeys(fresh)
+        return np.array(list(chosen)), len(queue)
 
 
 def draw_cells(

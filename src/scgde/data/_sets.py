@@ -65,9 +65,9 @@ class Sets(ABC):
 
 
 class LabelledSets(Sets):
-    """The populations themselves; those of ``pinned`` are in every training batch."""
+    """The populations themselves, each with its ``companion`` in every batch, if it has one."""
 
-    pinned: tuple[int, ...] = ()
+    companion: np.ndarray | None = None
 
     def require_trainable(self) -> None:
         """Raise a ``ValueError`` if there is one population only."""
@@ -84,7 +84,7 @@ class LabelledSets(Sets):
 
     def sampler(self, **options: object) -> SetSampler:
         """Return the sampler of populations."""
-        return SetSampler(self.index, pinned=self.pinned, **options)
+        return SetSampler(self.index, companion=self.companion, **options)
 
     def measures(self, values: object) -> tuple[pd.Index, Iterable[Measure]]:
         """Raise a ``ValueError``: these sets have names, not values."""

@@ -21,7 +21,7 @@ from ..data import (
 from ..module import PerturbationModule
 from ._gde import GDE
 from ._perturbation_features import as_plain, coexpression_features, given_features
-from ._perturbation_prediction import PredictMixin, control_of
+from ._perturbation_prediction import Effects, PredictMixin, control_of
 from ._perturbation_setup import PerturbationSetupMixin
 
 
@@ -102,6 +102,7 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
             registry=registry,
         )
         self.effects_: dict = {}
+        self._fitted: Effects | None = None
         self._model_summary_string = f"Perturbation{self._model_summary_string}"
         features = as_plain(self.features)  # what is kept with the model
         self.init_params_ = self._get_init_params(locals())
@@ -114,16 +115,17 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         }
 
     def _settled_features(self) -> pd.DataFrame:
+        if self.adata is not None:
+            _require_one_control(self.get_perturbation_table(), self.control)
         if self._given is not None:
             features = given_features(self._given, self.adata)
         else:
             table = self.get_perturbation_table()
             codes = np.asarray(self.adata_manager.get_from_registry(POPULATION_KEY)).ravel()
-            controls = np.flatnonzero((table["n_parts"] == 0).to_numpy())
             cells = state_of(self.registry_, X_KEY)
             features = coexpression_features(
                 row_source(self.adata_manager.get_from_registry(X_KEY)),
-                np.flatnonzero(np.isin(codes, controls)),
+                np.where(np.isin(codes, np.unique(control_of(table))), codes, -1),
                 pd.Index(cells["names"]),
                 cells["is_counts"],
                 seed=self.seed_,
@@ -164,6 +166,8 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
 
     def parts(self, perturbation: str) -> list[str]:
         """Return the parts of a combination, controls left out: of ``"A+B"`` A and B."""
+        if perturbation == self.control:  # whatever is in its name
+            return []
         parts = perturbation.split(self.separator) if self.separator else [perturbation]
         return [part for part in parts if part != self.control]
 
@@ -208,16 +212,17 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
     @property
     def control(self) -> str:
         """The perturbation that is none."""
-        return self.setup_arguments["control"]
+        return str(self.setup_arguments["control"])
 
     def train(self, *args: object, **kwargs: object) -> None:
         """Train the model.
 
-        Every batch holds the controls. Context and target are the same draw (``draw="same"``), as
-        published: on each of three screens the loss of held-out cells was lower than with disjoint
-        draws (one seed). What is held out for validation is a share of each population's cells; to
-        hold perturbations out, remove their cells before :meth:`setup_anndata`, as
-        :func:`scgde.tl.predict_perturbations` does.
+        Every population has its control in the same batch. Context and target are the same draw
+        (``draw="same"``), as published: on each of three screens the loss of held-out cells was
+        lower than with disjoint draws (one seed). What is held out for validation is a share of
+        each population's cells; to hold perturbations out, remove their cells before
+        :meth:`setup_anndata`, as :func:`scgde.tl.predict_perturbations` does. The shifts of means
+        that are learned are of all cells, so their validation loss is a little low.
 
         Parameters
         ----------
@@ -240,11 +245,23 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         finally:
             if self.steps_done_ > steps:
                 embedding = self.get_population_embedding(enable_progress_bar=False)
+                self._fitted = None
                 self.effects_ = {
                     "table": table,
                     "embedding": embedding,
                     "mean": pd.DataFrame(means, embedding.index, self.get_feature_names()),
+                    "batches": self._batches(table),
                 }
+
+    def _batches(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return the number of training cells of each batch, by covariate."""
+        dataset = self._dataset()
+        if dataset.batch is None:
+            return {}
+        counts = np.zeros((len(table), len(self.batch_categories)), dtype=np.int64)
+        used = dataset.index.codes >= 0
+        np.add.at(counts, (dataset.index.codes[used], dataset.batch[used]), 1)
+        return {c: counts[table["covariate"] == c].sum(0) for c in table["covariate"].unique()}
 
     def _means(self) -> np.ndarray:
         dataset = self._dataset()
@@ -273,11 +290,22 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
 
     def _has_features(self, table: pd.DataFrame) -> np.ndarray:
         """Return which populations are perturbed and have features of all their parts, ``(P,)``."""
+        known = set(self.features.index)
         parts = map(self.parts, table["perturbation"])
-        return np.array([bool(p) and set(p) <= set(self.features.index) for p in parts])
+        return np.array([bool(p) and known.issuperset(p) for p in parts])
 
     def _sets(self, dataset: SetDataset, adata: AnnData) -> Sets:
-        """Return the populations, the controls in every training batch."""
+        """Return the populations, each with its control in every batch."""
         sets = super()._sets(dataset, adata)
-        sets.pinned = tuple(np.unique(control_of(self.get_perturbation_table(adata))))
+        sets.companion = control_of(self.get_perturbation_table(adata))
         return sets
+
+
+def _require_one_control(table: pd.DataFrame, control: str) -> None:
+    """Raise if the parts of another perturbation are all controls."""
+    same = table.loc[(table["n_parts"] == 0) & (table["perturbation"] != control), "perturbation"]
+    if len(same):
+        raise ValueError(
+            f"{listed(same.unique())} are combinations of control={control!r} with itself. Rename "
+            "these cells to the control, or remove them."
+        )

@@ -72,7 +72,7 @@ def as_plain(features: pd.DataFrame) -> dict:
 
 def coexpression_features(
     source: RowSource,
-    rows: np.ndarray,
+    controls: np.ndarray,
     names: pd.Index,
     is_counts: bool,
     n: int = 32,
@@ -86,8 +86,9 @@ def coexpression_features(
 
     Parameters
     ----------
-    source, rows
-        The cells, and which of them are controls.
+    source, controls
+        The cells, and the control population that each belongs to, -1 for none, ``(n_cells,)``.
+        Differences between controls (of cell lines) are no co-expression and are left out.
     names
         Names of the genes.
     is_counts
@@ -96,13 +97,26 @@ def coexpression_features(
         Components, at most.
     seed
         Seed of the cells drawn where there are more than 5,000.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three cells.
     """
+    rows = np.flatnonzero(controls >= 0)
+    if len(rows) < 3:
+        raise ValueError(
+            f"There are {len(rows)} control cells, too few for the genes' co-expression. Pass "
+            "features, a DataFrame of genes x features."
+        )
     if len(rows) > _MAX_CELLS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, _MAX_CELLS, replace=False))
     block = source[rows]
     x = as_dense(log_normalized(block) if is_counts else block)
+    for control in np.unique(controls[rows]):
+        x[controls[rows] == control] -= x[controls[rows] == control].mean(0)
     varies = x.std(0) > 1e-6
-    x = (x[:, varies] - x[:, varies].mean(0)) / x[:, varies].std(0)
+    x = x[:, varies] / x[:, varies].std(0)
     pca = PCA(min(n, len(x) - 1, x.shape[1]), random_state=seed).fit(x)
     loadings = pca.components_.T * np.sqrt(pca.explained_variance_)
     columns = [f"coexpression_{i}" for i in range(loadings.shape[1])]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ class PerturbationPrediction:
     Attributes
     ----------
     table
-        ``perturbation``, ``covariate`` (missing where none was set up) and ``n_seen``: how many of
+        ``perturbation``, ``covariate`` (``""`` where none was set up) and ``n_seen``: how many of
         the perturbation's ``n_parts`` were in the training data, alone or in combinations.
     embedding
         Populations x ``n_latent``.
@@ -42,6 +43,19 @@ class PerturbationPrediction:
     def __repr__(self) -> str:
         cells = "" if self.cells is None else f", {self.cells.n_obs} cells"
         return f"PerturbationPrediction of {len(self.table)} populations{cells}"
+
+
+class Effects(NamedTuple):
+    """What predicts: weights, the shifts ``(n, L)`` that they weigh, what reads means off those.
+
+    ``read_out`` is ``(L, d)``; ``start`` has the control's embedding ``(L,)`` of each covariate.
+    """
+
+    regression: CombinationRegression
+    features: dict[str, np.ndarray]
+    shifts: np.ndarray
+    read_out: np.ndarray
+    start: dict[str, np.ndarray]
 
 
 class PredictMixin(BaseModelClass):
@@ -82,27 +96,14 @@ class PredictMixin(BaseModelClass):
             If the model is not trained.
         """
         table = self._wanted(perturbations, covariates)
-        known, contexts = self.effects_["table"], table["covariate"].to_numpy()
-        seen, control = self._has_features(known), control_of(known)
-        learned = self.effects_["embedding"].to_numpy(dtype=float)
-        means = self.effects_["mean"].to_numpy(dtype=float)
-        shifts, mean_shifts = ((x - x[control])[seen] for x in (learned, means))
+        contexts = table["covariate"].to_numpy()
         parts = [self.parts(name) for name in table["perturbation"]]
-        features = dict(zip(self.features.index, self.features.to_numpy(), strict=True))
-        # How far features are to be trusted is judged by means, as embeddings were trained to
-        # follow the features.
-        effects = CombinationRegression().fit(
-            [self.parts(name) for name in known["perturbation"][seen]],
-            known["covariate"][seen].to_numpy(),
-            features,
-            mean_shifts,
-        )
-        shift = effects.weights(parts, contexts, features) @ shifts
-        read_out = RidgeCV(np.logspace(-4, 4, 17), fit_intercept=False).fit(shifts, mean_shifts)
-        mean_shift = shift @ read_out.coef_.T
-        start = {c: learned[i] for i, c in zip(control, known["covariate"], strict=True)}
-        z = np.stack([start[c] for c in contexts]) + shift
-        trained = {a for name in known["perturbation"] for a in self.parts(name)}
+        self._fitted = self._fitted or self._fit_effects()
+        weights = self._fitted.regression.weights(parts, contexts, self._fitted.features)
+        shift = weights @ self._fitted.shifts
+        mean_shift = shift @ self._fitted.read_out
+        z = np.stack([self._fitted.start[c] for c in contexts]) + shift
+        trained = {a for name in self.effects_["table"]["perturbation"] for a in self.parts(name)}
         table["n_parts"] = [len(p) for p in parts]
         table["n_seen"] = [sum(a in trained for a in p) for p in parts]
         embedding = self._table(z.astype(np.float32), table.index)
@@ -115,6 +116,26 @@ class PredictMixin(BaseModelClass):
                 embedding, table, n_cells, seed, enable_progress_bar, sampler_kwargs
             ),
         )
+
+    def _fit_effects(self) -> Effects:
+        """Fit what predicts to the perturbations of the training data."""
+        table = self.effects_["table"]
+        seen, control = self._has_features(table), control_of(table)
+        learned = self.effects_["embedding"].to_numpy(dtype=float)
+        means = self.effects_["mean"].to_numpy(dtype=float)
+        shifts, mean_shifts = ((x - x[control])[seen] for x in (learned, means))
+        features = dict(zip(self.features.index, self.features.to_numpy(), strict=True))
+        # How far features are to be trusted is judged by means, as embeddings were trained to
+        # follow the features.
+        regression = CombinationRegression().fit(
+            [self.parts(name) for name in table["perturbation"][seen]],
+            table["covariate"][seen].to_numpy(),
+            features,
+            mean_shifts,
+        )
+        read_out = RidgeCV(np.logspace(-4, 4, 17), fit_intercept=False).fit(shifts, mean_shifts)
+        start = {c: learned[i] for i, c in zip(control, table["covariate"], strict=True)}
+        return Effects(regression, features, shifts, read_out.coef_.T, start)
 
     def _wanted(
         self, perturbations: str | list[str], covariates: str | list[str] | None
@@ -163,14 +184,12 @@ class PredictMixin(BaseModelClass):
         enable_progress_bar: bool,
         sampler_kwargs: dict,
     ) -> AnnData | None:
-        """Draw cells, in the batches of the training cells as often as those occur."""
+        """Draw cells, in the batches of the covariate's training cells as often as those occur."""
         if n_cells == 0:
             return None
-        batches = None
-        if self.batch_key is not None:
-            batches = [np.array([-1])] * len(table)
-            if self.adata is not None:
-                batches = [self._dataset().batch] * len(table)
+        of = self.effects_["batches"]
+        batches = [np.repeat(np.arange(len(of[c])), of[c]) for c in table["covariate"] if of]
+        batches = batches or None
         cells = self._sample(
             embedding, batches, n_cells, seed, False, enable_progress_bar, sampler_kwargs
         )
@@ -181,7 +200,20 @@ class PredictMixin(BaseModelClass):
 
 
 def control_of(table: pd.DataFrame) -> np.ndarray:
-    """Return the number of each population's control, ``(P,)``."""
+    """Return the number of each population's control, ``(P,)``.
+
+    Raises
+    ------
+    ValueError
+        If a covariate has none.
+    """
     is_control = np.flatnonzero((table["n_parts"] == 0).to_numpy())
     of = dict(zip(table["covariate"].iloc[is_control], is_control, strict=True))
+    lacking = [c for c in table["covariate"].unique() if c not in of]
+    if lacking:
+        where = f" for {listed(lacking)}" if lacking != [""] else ""
+        raise ValueError(
+            f"The data has no control cells{where}, from which shifts are learned. Train on data "
+            "that has them."
+        )
     return table["covariate"].map(of).to_numpy(dtype=np.int64)

@@ -76,7 +76,7 @@ class PerturbationSetupMixin(SetupMixin):
         # Other data may be embedded without a control; training needs one.
         if kwargs.get("source_registry") is None:
             fields[0].validate_field(adata)
-            _require_control(adata, perturbation_key, control, covariate_key)
+            _require_control(adata, perturbation_key, str(control), covariate_key)
         cls._register(adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
 
     @classmethod

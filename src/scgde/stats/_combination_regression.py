@@ -63,16 +63,20 @@ class CombinationRegression:
         mean = self._mean_design(self._parts, self._contexts)
         kernels = self._kernels(self._parts, self._contexts, self._features)
         names = ["\n".join(sorted(p)) for p in self._parts]
-        groups = [np.flatnonzero(np.array(names) == name) for name in sorted(set(names))]
+        number = np.unique(names, return_inverse=True)[1]
+        groups = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
         self.error = np.inf
         for share in _SHARES:
+            values, vectors = np.linalg.eigh(_mixed(kernels, share))
             for ratio in _RATIOS:
-                _, projected = _kriging(_mixed(kernels, share, ratio) + np.eye(len(y)), mean)
+                # Kernels are positive semi-definite but for rounding.
+                precision = vectors / (1 + ratio * values.clip(0)) @ vectors.T
+                _, projected = _kriging(precision, mean)
                 error = _left_out_error(projected, y, groups) / y.size
                 if error < self.error:
                     self.error, self.share, self.ratio = error, share, ratio
-        covariance = _mixed(kernels, self.share, self.ratio) + np.eye(len(y))
-        self._coefficients, self._projected = _kriging(covariance, mean)
+        covariance = self.ratio * _mixed(kernels, self.share) + np.eye(len(y))
+        self._coefficients, self._projected = _kriging(np.linalg.inv(covariance), mean)
         self._y = y
         return self
 
@@ -86,13 +90,12 @@ class CombinationRegression:
 
         Arguments are as in :meth:`fit`. Effects of another kind, of the same observations in the
         same order, are predicted by the same weights. In a context that was not seen the mean is
-        zero.
+        that of the contexts that were.
         """
         kernels = self._kernels(parts, np.asarray(contexts), self._sums(parts, features))
         design = self._mean_design(parts, np.asarray(contexts))
-        return (
-            design @ self._coefficients + _mixed(kernels, self.share, self.ratio) @ self._projected
-        )
+        kernel = self.ratio * _mixed(kernels, self.share)
+        return design @ self._coefficients + kernel @ self._projected
 
     def predict(
         self,
@@ -112,31 +115,44 @@ class CombinationRegression:
         return sums
 
     def _mean_design(self, parts: Sequence, contexts: np.ndarray) -> np.ndarray:
-        size = np.array([len(p) for p in parts], dtype=float)
-        return size[:, None] * (contexts[:, None] == self._levels)
+        own = (contexts[:, None] == self._levels).astype(float)
+        own[own.sum(1) == 0] = 1 / len(self._levels)
+        return own * np.array([len(p) for p in parts], dtype=float)[:, None]
 
     def _kernels(
         self, parts: Sequence, contexts: np.ndarray, sums: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return similarity to what was observed, by features and by shared parts."""
         same = 0.5 + 0.5 * (contexts[:, None] == self._contexts)
-        shared = [[len(set(p) & set(q)) for q in self._parts] for p in parts]
-        return same * (sums @ self._features.T), same * np.array(shared, dtype=float)
+        shared = self._has_parts(parts) @ self._has_parts(self._parts).T
+        return same * (sums @ self._features.T), same * shared
+
+    def _has_parts(self, parts: Sequence) -> np.ndarray:
+        """Return which of the parts that were observed each one has, 1 or 0."""
+        names = {name: i for i, name in enumerate(sorted({a for p in self._parts for a in p}))}
+        has = np.zeros((len(parts), len(names)))
+        for row, own in zip(has, parts, strict=True):
+            row[[names[part] for part in own if part in names]] = 1
+        return has
 
 
-def _mixed(kernels: tuple[np.ndarray, np.ndarray], share: float, ratio: float) -> np.ndarray:
-    return ratio * (share * kernels[0] + (1 - share) * kernels[1])
+def _mixed(kernels: tuple[np.ndarray, np.ndarray], share: float) -> np.ndarray:
+    return share * kernels[0] + (1 - share) * kernels[1]
 
 
-def _kriging(covariance: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _kriging(precision: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what gives the mean's coefficients, and the residuals' dual weights, of ``y``."""
-    precision = np.linalg.inv(covariance)
     coefficients = np.linalg.pinv(mean.T @ precision @ mean) @ (precision @ mean).T
     return coefficients, precision - precision @ mean @ coefficients
 
 
 def _left_out_error(projected: np.ndarray, y: np.ndarray, groups: list[np.ndarray]) -> float:
-    residual = projected @ y
-    return sum(
-        np.square(np.linalg.lstsq(projected[np.ix_(g, g)], residual[g])[0]).sum() for g in groups
-    )
+    """Return the sum of squared errors of groups, each predicted from all others."""
+    residual, total = projected @ y, 0.0
+    # Where the mean of a context rests on one group, what it would be without is unknown: no error.
+    smallest = 1e-9 * np.diagonal(projected).max()
+    for group in groups:
+        values, vectors = np.linalg.eigh(projected[np.ix_(group, group)])
+        keep = values > smallest
+        total += np.square((vectors[:, keep].T @ residual[group]) / values[keep, None]).sum()
+    return total
