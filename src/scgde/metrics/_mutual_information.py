@@ -121,14 +121,17 @@ def mutual_information(
         must agree.
     method
         ``"ksg"``: nearest neighbours (Kraskov, Stoegbauer & Grassberger 2004, eq. 8). Assumes
-        nothing; right in one to four coordinates a side, far too low in more (of 5 bits in 64
-        coordinates it sees less than one), where its p-value is still of use.
+        nothing, and of nothing finds nothing, so its p-value is always of use; the bits are
+        right in one or two coordinates a side and up to about two bits, and far too low
+        beyond (of 5 bits in 64 coordinates it sees less than one).
         ``"latent"``: the same in a few coordinates found on other points, with what it misses
-        on normal data added. The one to report where there are more than four coordinates. The
-        relation must lie in few directions: what is spread thinly over 64 it cannot find.
+        on normal data added. The one to report where there are more than two coordinates:
+        within 0.2 bits, with intervals that cover, up to 16 of them (64, if the relation lies in
+        few directions; what is spread thinly over many it cannot find).
         ``"infonce"``: a learned critic scored on points that it has not seen; in expectation at
-        most the truth, and at most ``log2(n / 5)``. Sees dependence without a linear trace;
-        of fewer than a hundred pairs a critic learns little.
+        most the truth, and at most ``log2(n / 5)``, so its interval is one of a lower bound.
+        Sees dependence without a linear trace, and more than the others of what is neither
+        normal nor in few directions; of fewer than a hundred pairs a critic learns little.
         ``"gaussian"``: canonical correlations, without bias if the pairs are jointly normal; of
         other data, clusters above all, it may tell too much as well as too little.
     k
