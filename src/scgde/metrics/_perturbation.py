@@ -118,7 +118,7 @@ def perturbation_report(
     """
     require_counts(n_top=n_top, max_cells=max_cells)
     if max_cells < 2:
-        raise ValueError(f"max_cells={max_cells!r} must be at least 2: distances are within, too.")
+        raise ValueError(f"max_cells={max_cells!r} must be at least 2: it pairs cells of a side.")
     if len(split.genes) < 3:
         raise ValueError(f"A report needs three genes at least; there are {len(split.genes)}.")
     n_top = min(n_top, len(split.genes) // 2)

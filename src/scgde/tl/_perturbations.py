@@ -127,7 +127,7 @@ def predict_perturbations(
     if return_cells and n_cells == 0:
         raise ValueError("return_cells=True needs cells: n_cells must be above 0.")
     if max_cells < 2:
-        raise ValueError(f"max_cells={max_cells!r} must be at least 2: distances are within, too.")
+        raise ValueError(f"max_cells={max_cells!r} must be at least 2: it pairs cells of a side.")
     screen = read_screen(adata, model)
     if return_cells:
         require_free_columns(screen)
