@@ -32,7 +32,7 @@ tutorials: $(STAMP)  ## run every notebook and keep its output
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
 	$(BIN)/jupyter execute --inplace tutorials/*.ipynb
 
-benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared/data); about an hour
+benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared/data); some two hours
 	$(BIN)/python -m benchmarks.training_rate
 	$(BIN)/python -m benchmarks.patients
 	$(BIN)/python -m benchmarks.coverage
@@ -41,6 +41,12 @@ benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared
 	$(BIN)/python -m benchmarks.streaming --covariance
 	$(BIN)/python -m benchmarks.thinning --seeds 5
 	$(BIN)/python -m benchmarks.query
+	$(BIN)/python -m benchmarks.mutual_information
+	$(BIN)/python -m benchmarks.clones
+	$(BIN)/python -m benchmarks.clones --scale
+	$(BIN)/python -m benchmarks.perturbations
+	$(BIN)/python -m benchmarks.cite_seq
+	$(BIN)/python -m benchmarks.resampling
 
 clean:
 	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache
