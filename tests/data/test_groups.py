@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scgde.data import PopulationIndex, group_cells, population_table
+from scgde.data import PopulationIndex, group_cells, population_table, text_categories
 
 
 def test_single_key_keeps_category_order_and_drops_unused():
@@ -12,6 +12,15 @@ def test_single_key_keeps_category_order_and_drops_unused():
     codes, names = group_cells(obs, ["k"])
     assert list(names) == ["b", "a"]
     assert list(codes) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "object", "category"])
+def test_a_value_reads_the_same_whatever_else_is_in_its_column(dtype):
+    column = pd.Series([1.0, 2.5, 0.1, 3.0]).astype(dtype)
+    assert list(text_categories(column).astype(object)) == ["1", "2.5", "0.1", "3"]
+    assert list(text_categories(column[[0, 3]])) == ["1", "3"]
+    assert list(text_categories(pd.Series([1, 3]))) == ["1", "3"]
+    assert list(text_categories(pd.Series([np.inf, 1.0], dtype="float32"))) == ["inf", "1"]
 
 
 def test_combined_keys_leave_out_cells_with_a_missing_part():

@@ -18,13 +18,12 @@ def as_keys(keys: str | list[str] | tuple[str, ...] | None) -> list[str]:
 def text_categories(column: pd.Series) -> pd.Categorical:
     """Return a column as a categorical of strings without unused categories.
 
-    Whole numbers stored as floats (as they are where values are missing) read "3", not "3.0".
+    Whole numbers stored as floats (as they are where values are missing) read "3", not "3.0",
+    whatever the other numbers are: names of a part of the cells fit the whole.
     """
     values = pd.Categorical(column).remove_unused_categories()
-    names = values.categories
-    if pd.api.types.is_float_dtype(names.dtype) and (names == np.round(names)).all():
-        names = names.astype(np.int64)
-    names = pd.Index(names.astype(str))
+    texts = values.categories.astype(str)
+    names = pd.Index(map(_without_point, values.categories, texts), dtype=str)
     if not names.is_unique:
         raise ValueError(
             f"Column {column.name!r} has different values that read alike "
@@ -32,6 +31,11 @@ def text_categories(column: pd.Series) -> pd.Categorical:
             f"adata.obs[{column.name!r}].astype(str)."
         )
     return pd.Categorical.from_codes(values.codes, names)
+
+
+def _without_point(value: object, text: str) -> str:
+    whole = isinstance(value, float | np.floating) and value.is_integer()
+    return str(int(value)) if whole else text
 
 
 def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Index]:
