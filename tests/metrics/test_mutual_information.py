@@ -64,6 +64,13 @@ def test_leave_one_out_is_the_estimate_of_the_rest(estimator):
     np.testing.assert_allclose(estimator(x, y).leave_one_out(), rest, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_values", [2, 4, 30])
+def test_leave_one_out_holds_where_distances_are_tied(n_values):
+    x, y = np.random.default_rng(n_values).integers(n_values, size=(2, 60, 2)).astype(float)
+    rest = [KSG(np.delete(x, i, 0), np.delete(y, i, 0), 3).pointwise().mean() for i in range(60)]
+    np.testing.assert_allclose(KSG(x, y, 3).leave_one_out(), rest, atol=1e-9)
+
+
 def test_leave_one_out_of_a_critic():
     x, y = gaussian_pairs(60, 2, 3.0)
     estimator = InfoNCE(x, y, 0, quiet=True)

@@ -50,19 +50,22 @@ class KSG:
     def leave_one_out(self) -> np.ndarray:
         """Return the estimate in bits without each point in turn, ``(n,)``."""
         radius, next_radius = _radii(self._x, self._y, self.k, also_next=True)
-        n_x, n_y = _count_nearer(self._x, radius), _count_nearer(self._y, radius)
-        terms = digamma(n_x + 1) + digamma(n_y + 1)
-        # A point that loses one of its k neighbours has the next one instead.
-        wider = (_count_nearer(side, next_radius) for side in (self._x, self._y))
-        changed = sum(digamma(np.maximum(count, 1)) for count in wider) - terms
-        # Elsewhere a count falls by one, and digamma(m + 1) - digamma(m) = 1 / m.
-        total = terms.sum() - terms
-        for rows in _chunks(self.n):
-            near_x, near_y = (side[rows] < radius[rows, None] for side in (self._x, self._y))
-            neighbor = np.maximum(self._x[rows], self._y[rows]) <= radius[rows, None]
-            total += np.where(neighbor, changed[rows, None], 0).sum(0)
-            for near, count in ((near_x, n_x), (near_y, n_y)):
-                total -= ((near & ~neighbor) / np.maximum(count[rows, None], 1)).sum(0)
+        total = np.zeros(self.n)
+        neighbor = np.maximum(self._x, self._y) <= radius[:, None]
+        for side in (self._x, self._y):
+            count, wider = _count_nearer(side, radius), _count_nearer(side, next_radius)
+            term = digamma(count + 1)
+            total += term.sum() - term
+            # A point that loses one of its k neighbours has the next one instead, and counts one
+            # fewer, unless that was as far as the next: distances may be tied.
+            fewer, as_many = digamma(np.maximum(wider, 1)) - term, digamma(wider + 1) - term
+            # Elsewhere a count falls by one, and digamma(m + 1) - digamma(m) = 1 / m.
+            fall = 1 / np.maximum(count, 1)
+            for rows in _chunks(self.n):
+                at = rows, None
+                lost = np.where(side[rows] < next_radius[at], fewer[at], as_many[at])
+                near = np.where(side[rows] < radius[at], -fall[at], 0)
+                total += np.where(neighbor[rows], lost, near).sum(0)
         nats = digamma(self.k) + digamma(self.n - 1) - total / (self.n - 1)
         return nats / np.log(2)
 
