@@ -438,6 +438,55 @@ def test_a_modality_that_no_training_cell_has(patients):
         fit(GDE(mdata, n_latent=2, n_hidden=8))
 
 
+@pytest.fixture
+def one_protein(patients) -> MuData:
+    """One cell alone has protein."""
+    mdata = MuData({"rna": patients[:, :40].copy(), "prot": patients[:1, 40:].copy()})
+    mdata.obs["donor"] = patients.obs["donor"]
+    return mdata
+
+
+@every_fusion
+def test_a_modality_that_one_cell_has(one_protein, fusion):
+    model = model_of(one_protein, fusion=fusion)
+    assert np.isfinite(model.get_population_embedding()).all(None)
+    assert np.isfinite(model.history["train_loss"].astype(float)).all(None)
+
+
+def test_scales_of_a_rare_modality_are_found_in_a_sample(one_protein, monkeypatch):
+    monkeypatch.setattr("scgde.model._training._N_CELLS_FOR_ENCODER", 20)
+    monkeypatch.setattr("scgde.model._training._MAX_CELLS_FOR_MOMENTS", 40)
+    model = model_of(one_protein, fusion="separate", encoder="pca_mean")
+    assert np.isfinite(model.get_population_embedding()).all(None)
+    cell = one_protein["prot"].X.toarray()[0]
+    likelihood = model.module.generator.likelihood.each[1]
+    fresh = np.log(cell + 1e-3 * cell.mean())
+    np.testing.assert_allclose(likelihood.scale.bias.detach(), fresh, atol=0.02)
+
+
+def test_late_fusion_does_not_heed_codes_without_weight():
+    codes = [torch.ones(2, 3), torch.tensor([[2.0] * 3, [float("nan")] * 3])]
+    z = scgde.encoders.ModalEncoder.fuse(codes, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    torch.testing.assert_close(z, torch.tensor([[1.5] * 3, [1.0] * 3]))
+    modalities = scgde.data.Modalities((3, 2))
+    each = [ENCODERS.get("pca_mean")(n, 2) for n in modalities.sizes]
+    fused = scgde.encoders.ModalEncoder(each, modalities)
+    x = torch.cat([torch.randn(6, 5), torch.ones(6, 1), torch.zeros(6, 1)], 1)
+    fused.initialize(x)  # no cell has the second
+    assert all(values.isfinite().all() for values in fused.state_dict().values())
+
+
+def test_training_that_diverges_is_an_error(mosaic):
+    GDE.setup_mudata(mosaic, population_key="donor", modalities=BOTH)
+    model = GDE(mosaic, n_latent=2, n_hidden=8)
+    with pytest.raises(ValueError, match=r"Training diverged: .* plan_kwargs=\{'lr'"):
+        fit(model, plan_kwargs={"lr": 1e38})
+    assert not model.is_trained_
+    model = model_of(mosaic)
+    with pytest.warns(UserWarning, match="loss of the last epoch is NaN"):
+        model._require_finite({"train_loss": pd.DataFrame({"train_loss": [1.0, np.nan]})})
+
+
 def test_a_generator_that_needs_complete_cells(patients):
     half = patients.obs["donor"].cat.codes.to_numpy() < 8
     mdata = MuData({"rna": patients[half, :40].copy(), "prot": patients[~half, 40:].copy()})

@@ -39,7 +39,8 @@ class ModalEncoder(Encoder):
         """Fit each encoder to the training cells ``x (n, d + M)`` that have its modality."""
         has = self.modalities.present(x) > 0
         for j, (encoder, part) in enumerate(zip(self.each, self.modalities.split(x), strict=True)):
-            encoder.initialize(part[has[:, j]])
+            if has[:, j].any():
+                encoder.initialize(part[has[:, j]])
 
     def forward(self, x: Cells, w: Tensor) -> Tensor:
         """Embed sets of cells ``(B, m, d + M)``."""
@@ -92,5 +93,6 @@ class ModalEncoder(Encoder):
     @staticmethod
     def fuse(codes: Sequence[Tensor], share: Tensor) -> Tensor:
         """Return the average of embeddings, each ``(B, n_latent)``, by ``share (B, M)``."""
-        weight = share / share.sum(-1, keepdim=True)
-        return torch.einsum("bj,bjl->bl", weight.to(codes[0].dtype), torch.stack(codes, 1))
+        weight = (share / share.sum(-1, keepdim=True)).to(codes[0].dtype)[..., None]
+        # Zero times a code that is not finite would not be zero.
+        return torch.where(weight > 0, weight * torch.stack(codes, 1), 0.0).sum(1)

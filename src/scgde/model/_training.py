@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from .._errors import listed, require_positive
 from .._scvi import BaseModelClass
 from ..data import (
     DONOR_KEY,
+    ModalRows,
     SetDataset,
     Sets,
     dense,
@@ -95,7 +97,7 @@ class TrainingMixin(BaseModelClass):
         ------
         ValueError
             If there is one population only and it is the set, the set prior does not fit the data,
-            or an argument is out of range.
+            or an argument is out of range; or if training diverged: the weights are not finite.
         KeyboardInterrupt
             After Ctrl-C, once the model is usable.
         """
@@ -172,6 +174,7 @@ class TrainingMixin(BaseModelClass):
         trained = np.unique(sets.index.codes[training])
         self.trained_populations_ = [str(name) for name in sets.index.names[trained]]
         self.training_runs_.append(arguments)
+        self._require_finite(history)
         if interrupted:
             logger.warning(
                 "Training was interrupted after %d of %d steps; the model keeps the weights it "
@@ -181,14 +184,35 @@ class TrainingMixin(BaseModelClass):
             )
             raise KeyboardInterrupt
 
+    def _require_finite(self, history: dict[str, pd.DataFrame]) -> None:
+        """Raise if the weights are not finite, warn if only the last training loss is not."""
+        state = self.module.state_dict()
+        wrong = [name for name, values in state.items() if not torch.isfinite(values).all()]
+        if wrong:
+            self.is_trained_ = False
+            raise ValueError(
+                f"Training diverged: {listed(wrong, 3)} of the module are NaN or infinite, and "
+                "the model is of no use. Make it anew and train it with a lower rate, "
+                "plan_kwargs={'lr': ...}; look for features with extreme values in the cells."
+            )
+        losses = history.get("train_loss")
+        if losses is not None and len(losses) and not np.isfinite(float(losses.iloc[-1, 0])):
+            warnings.warn(
+                "The training loss of the last epoch is NaN or infinite, though the weights are "
+                "finite. Look at model.history['train_loss'] before the model is used; train with "
+                "a lower rate, plan_kwargs={'lr': ...}.",
+                UserWarning,
+                stacklevel=3,
+            )
+
     @torch.no_grad()
     def _initialize(self, dataset: SetDataset, rows: np.ndarray, seed: int) -> None:
         """Give scales and intercepts their values from (a sample of) the training cells."""
         rng = np.random.default_rng(seed)
-        if len(rows) > _MAX_CELLS_FOR_MOMENTS:
-            rows = np.sort(rng.choice(rows, _MAX_CELLS_FOR_MOMENTS, replace=False))
-        module, parts = self.module, dataset.parts(rows)
         self._require_modalities(dataset, rows)
+        if len(rows) > _MAX_CELLS_FOR_MOMENTS:
+            rows = np.sort(_sampled(dataset, rows, _MAX_CELLS_FOR_MOMENTS, rng))
+        module, parts = self.module, dataset.parts(rows)
         if module.standardize is not None:
             mean, var = module.standardize.fit(*(part.source.chunks(own) for part, own in parts))
             log_library = torch.zeros(2).expand(len(parts), -1)
@@ -198,7 +222,7 @@ class TrainingMixin(BaseModelClass):
         if module.modalities is None or not module.generator.accepts_modalities:
             log_library = log_library[0]
         module.generator.initialize(mean, var, log_library)
-        some = rng.choice(rows, min(len(rows), _N_CELLS_FOR_ENCODER), replace=False)[None]
+        some = _sampled(dataset, rows, _N_CELLS_FOR_ENCODER, rng)[None]
         x, _, library = self._to_device(dataset, some, torch.empty(0))
         module.encoder.initialize(dense(module.view(x, library))[0])
 
@@ -233,7 +257,7 @@ class TrainingMixin(BaseModelClass):
             shift = (total.log() - size.log()).mean()
             module.library_scale.fill_(shift.exp())
             log_size = size.log() + shift
-            log_library = torch.stack([log_size.mean(), log_size.std()])
+            log_library = torch.stack([log_size.mean(), log_size.std(correction=0)])
             factor = (log_size.exp().mean() / log_size.exp()).numpy()
             blocks = (
                 sp.diags(factor[start : start + len_]) @ block
@@ -265,6 +289,24 @@ class TrainingMixin(BaseModelClass):
                 new.index = new.index + len(old)
                 new.index.name = old.index.name
             self.history_[name] = new if old is None else pd.concat([old, new])
+
+
+def _sampled(
+    dataset: SetDataset, rows: np.ndarray, n_cells: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return some cells of ``rows``, and more of each of M modalities that few of them have.
+
+    There are ``n_cells``, or all that there are; then of each modality ``n_cells / M``, or all.
+    """
+    some = rng.choice(rows, min(len(rows), n_cells), replace=False)
+    if not isinstance(dataset.source, ModalRows):
+        return some
+    for present in dataset.source.present.T:
+        others = np.setdiff1d(rows[present[rows]], some)
+        wanted = n_cells // len(dataset.source.sources) - present[some].sum()
+        more = rng.choice(others, np.clip(wanted, 0, len(others)), replace=False)
+        some = np.concatenate([some, more])
+    return some
 
 
 def _is_plain(value: object) -> bool:
