@@ -307,6 +307,20 @@ def test_one_modality_in_a_list_is_that_modality(patients):
     np.testing.assert_array_equal(*z)
 
 
+@pytest.mark.parametrize("of", ["rna", ["rna"]])
+def test_a_layer_by_modality_with_one_modality(patients, of):
+    alone = as_mudata(patients)["rna"].copy()
+    alone.layers["counts"], alone.X = alone.X.copy(), alone.X.log1p()
+    mdata = MuData({"rna": alone})
+    mdata.obs["donor"] = alone.obs["donor"]
+    model = model_of(mdata, modalities={"layer": of}, setup={"layer": {"rna": "counts"}})
+    assert model.module.generator.space == "counts"
+    assert model.get_parameters()["layer"] == "counts"
+    z = model.get_population_embedding()
+    twin = model_of(mdata.copy(), modalities={"layer": of}, setup={"layer": "counts"})
+    np.testing.assert_array_equal(twin.get_population_embedding(), z)
+
+
 def test_refit_query_summaries_and_the_table(mosaic, patients):
     model = model_of(mosaic, n_latent=3)
     again = model.refit(mosaic.copy())
@@ -383,6 +397,10 @@ def test_what_is_wrong_is_said_at_the_door(patients):
         assert list(data.obs.columns) == columns
 
     refuses(ValueError, "one of 'rna', 'prot', or several", modalities={"layer": ["rna", "adt"]})
+    differ = {"layer": "rna", "use_rep": "prot"}
+    refuses(ValueError, r"\{'layer': \['rna', 'prot'\]\}.*use_rep=\{'prot'", modalities=differ)
+    one = {"modalities": {"layer": "rna"}}
+    refuses(KeyError, "layer='prot' is not in the modalities", layer={"prot": "counts"}, **one)
     refuses(ValueError, "names one twice", modalities={"layer": ["rna", "rna"]})
     refuses(KeyError, "layer='adt' is not in the modalities", layer={"adt": "counts"})
     refuses(KeyError, "layer='counts' is not in adata.layers", layer={"rna": "counts"})

@@ -6,7 +6,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from .._errors import listed
+from .._errors import listed, require
 from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass, without_pairing
 from ..data import (
     BATCH_KEY,
@@ -124,21 +124,25 @@ class SetupMixin(BaseModelClass):
         population_key, batch_key, labels_key, donor_key, size_factor_key
             As in :meth:`setup_anndata`; size factors only with one modality.
         layer, use_rep
-            As in :meth:`setup_anndata`; with several modalities a name for all, or a dict such as
-            ``{"rna": "counts"}``. Modalities that are in neither are taken from ``.X``.
+            As in :meth:`setup_anndata`; or a dict by modality such as ``{"rna": "counts"}``, where
+            a name is for all. Modalities that are in neither are taken from ``.X``.
         modalities
             The modality in which an argument is looked up: ``{"layer": "rna"}``. That of ``layer``
-            (or of ``use_rep``) is needed. A list of them, ``{"layer": ["rna", "prot"]}``, makes a
-            model of all (:class:`GDE`, ``fusion``). Obs columns are by default those of the MuData.
+            (or of ``use_rep``, not another) is needed. A list of them, ``{"layer": ["rna",
+            "prot"]}``, makes a model of all (:class:`GDE`, ``fusion``). Obs columns are by default
+            those of the MuData.
         **kwargs
             Used by ``load``.
 
         Raises
         ------
         ValueError
-            If no modality is named for the cells, a cell has none of those named, or several come
-            with a size factor; otherwise as in :meth:`setup_anndata`.
+            If no modality is named for the cells, or others for ``layer`` than for ``use_rep``; if
+            a cell has none of those named, or several come with a size factor; otherwise as in
+            :meth:`setup_anndata`.
         """
+        layer = _of_one("layer", layer, modalities)
+        use_rep = _of_one("use_rep", use_rep, modalities)
         arguments = cls._get_setup_method_args(**locals())
         if not isinstance(mdata, MuData):
             raise TypeError(
@@ -147,7 +151,7 @@ class SetupMixin(BaseModelClass):
             )
         _refuse_view(mdata, "mdata")
         modality = cls._create_modalities_attr_dict(modalities or {}, arguments)
-        cells = as_keys(modality.layer or modality.use_rep)
+        cells = _cell_modalities(modalities)
         # Data that a setup is transferred to may lack one of several modalities.
         may_lack = len(cells) > 1 and kwargs.get("source_registry") is not None
         if not cells or not (may_lack or set(cells) <= set(mdata.mod)):
@@ -213,6 +217,32 @@ class SetupMixin(BaseModelClass):
         )
         manager.register_fields(data, source_registry)
         cls.register_manager(manager)
+
+
+def _cell_modalities(modalities: dict[str, str | list[str]] | None) -> list[str]:
+    """Return the modalities of the cells; raise if ``layer`` has others than ``use_rep``."""
+    named = [as_keys((modalities or {}).get(key) or []) for key in ("layer", "use_rep")]
+    if all(named) and named[0] != named[1]:
+        every = list(dict.fromkeys(named[0] + named[1]))
+        raise ValueError(
+            f"modalities={modalities!r} names other modalities for layer than for use_rep. Name "
+            f"all that the model is of in one list, modalities={{'layer': {every}}}, and what each "
+            f"is taken from by modality: use_rep={{{named[1][0]!r}: 'X_pca'}}, the others from "
+            "layer={...} or .X."
+        )
+    return named[0] or named[1]
+
+
+def _of_one(
+    argument: str, value: str | dict[str, str] | None, modalities: dict | None
+) -> str | dict[str, str] | None:
+    """Return the name that a dict by modality has for the only one; with several, the dict."""
+    names = _cell_modalities(modalities)
+    if not isinstance(value, dict) or len(names) != 1:
+        return value
+    for name in value:
+        require(argument, name, names, "the modalities of the model")
+    return value.get(names[0])
 
 
 def _require_constant_labels(data: AnnData | MuData, fields: list[BaseAnnDataField]) -> None:
