@@ -102,9 +102,9 @@ class ModalCellsField(Field):
             try:
                 states.append(field.transfer_field(state, mdata_target.mod[name]))
             except ValueError as error:
-                raise ValueError(
-                    f"Modality {name!r}: {str(error).replace('adata', f'mdata.mod[{name!r}]')}"
-                ) from error
+                message = str(error).replace("adata", f"mdata.mod[{name!r}]")
+                message = message.replace("feature_names()", f"feature_names({name!r})")
+                raise ValueError(f"Modality {name!r}: {message}") from error
         return self._joined(states)
 
     def _joined(self, states: list[dict]) -> dict:

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from .._errors import listed
+from .._errors import listed, require
 from .._scvi import X_KEY, AnnDataManager, as_new, field_of, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
@@ -210,9 +210,29 @@ class GDE(
         """The modalities of the model; none where it is of one matrix."""
         return list(state_of(self.registry_, X_KEY).get("modalities", ()))
 
-    def get_feature_names(self) -> pd.Index:
-        """Return the names of the features that cells must have, in order."""
-        return pd.Index(state_of(self.registry_, X_KEY)["names"])
+    def get_feature_names(self, modality: str | None = None) -> pd.Index:
+        """Return the names of the features that cells must have, in order.
+
+        Parameters
+        ----------
+        modality
+            Of a model of several modalities: the one whose features are returned, by their own
+            names. By default those of all, one modality after another.
+
+        Raises
+        ------
+        KeyError
+            If the model has no such modality.
+        ValueError
+            If the model is of one matrix.
+        """
+        state = state_of(self.registry_, X_KEY)
+        if modality is None:
+            return pd.Index(state["names"])
+        if not self.modality_names:
+            raise ValueError(f"modality={modality!r}: the model is of one matrix. Leave it out.")
+        require("modality", modality, self.modality_names, "the modalities of the model")
+        return pd.Index(state["states"][self.modality_names.index(modality)]["names"])
 
     def get_parameters(self) -> dict:
         """Return what the model was set up with, in a form that ``.uns`` can keep."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from anndata import AnnData
 from mudata import MuData
 
 from .._errors import listed
-from .._scvi import MODEL_FILE, BaseModelClass
+from .._scvi import MODEL_FILE, X_KEY, BaseModelClass, state_of
 
 
 class SavingMixin(BaseModelClass):
@@ -110,4 +111,15 @@ class SavingMixin(BaseModelClass):
                 f"dir_path={str(dir_path)!r}: the model file is damaged or cut short ({damaged}). "
                 "Copy it again from its source, or train and save anew."
             )
-        return super().load(str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs)
+        with warnings.catch_warnings():
+            if isinstance(adata, MuData) and cls._lacks_a_modality(adata, str(dir_path), prefix):
+                # Its features are checked by the model's own fields; that it may lack some of
+                # several modalities, scvi-tools does not know.
+                warnings.filterwarnings("ignore", "`var_names` for the loaded `model` does not")
+            return super().load(str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs)
+
+    @classmethod
+    def _lacks_a_modality(cls, mdata: MuData, dir_path: str, prefix: str | None) -> bool:
+        """Return whether data lacks one of the several modalities of a saved model."""
+        state = state_of(cls.load_registry(dir_path, prefix), X_KEY) or {}
+        return not set(state.get("modalities", ())) <= set(mdata.mod)
