@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata
 import mudata
 import numpy as np
@@ -226,9 +228,13 @@ def test_dropout_takes_one_modality_of_sets_that_have_several():
 def test_inconsistency_is_relative_to_the_spread():
     z = torch.randn(50, 4)
     less = z + 0.1
-    expected = 0.04 / float((z - z.mean(0)).square().sum(1).mean())
+    spread = float((z - z.mean(0)).square().sum(1).mean())
+    expected = 0.04 / (0.04 + spread)
     assert float(inconsistency(z, less)) == pytest.approx(expected, rel=1e-4)
     assert float(inconsistency(3 * z, 3 * less)) == pytest.approx(expected, rel=1e-4)
+    alike = torch.ones(50, 4) + 1e-3 * z
+    assert 0.99 < float(inconsistency(alike, -alike)) <= 1
+    assert float(inconsistency(alike, alike)) == 0
 
 
 @pytest.mark.parametrize(
@@ -282,6 +288,7 @@ def test_layers_and_representations_by_modality(patients):
         mod.obsm["X_two"] = np.log1p(mod.X[:, :2].toarray())
     model = model_of(mdata, generator="flow_matching", setup={"use_rep": "X_two"})
     assert list(model.get_feature_names()) == ["rna:two_0", "rna:two_1", "prot:two_0", "prot:two_1"]
+    assert list(model.get_feature_names("prot")) == ["two_0", "two_1"]
     assert list(model.sample([BARE], 5)["prot"].var_names) == ["two_0", "two_1"]
 
 
@@ -357,6 +364,27 @@ def test_results_survive_a_file(mosaic, tmp_path):
     )
 
 
+def test_loading_with_fewer_modalities_does_not_warn(mosaic, tmp_path):
+    model = model_of(mosaic)
+    model.save(tmp_path / "m")
+    alone = MuData({"rna": mosaic["rna"].copy()})
+    alone.obs["donor"] = mosaic.obs["donor"].reindex(alone.obs_names)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*var_names.*")
+        again = GDE.load(tmp_path / "m", adata=alone)
+    z = model.get_population_embedding(alone)
+    np.testing.assert_array_equal(again.get_population_embedding(), z)
+    more = mosaic.copy()
+    more.mod["rna"].obsm["X_two"] = np.ones((more["rna"].n_obs, 2))
+    GDE.setup_mudata(more, population_key="donor", modalities=BOTH, use_rep={"rna": "X_two"})
+    other = GDE(more, generator="flow_matching", n_latent=2, n_hidden=8)
+    other.save(tmp_path / "other")
+    renamed = more.copy()
+    renamed.mod["rna"].var_names = [f"{name}.1" for name in renamed["rna"].var_names]
+    with pytest.warns(UserWarning, match="var_names.*does not match"):
+        GDE.load(tmp_path / "other", adata=renamed)
+
+
 def test_backed_modalities(patients, tmp_path):
     mdata = as_mudata(patients, [BARE])
     model = model_of(mdata)
@@ -421,8 +449,15 @@ def test_what_is_wrong_in_new_data_is_said(mosaic, patients):
         model.get_population_embedding(patients)
     other = as_mudata(patients)
     other.mod["prot"] = other["prot"][:, ::-1].copy()
-    with pytest.raises(ValueError, match=r"Modality 'prot': mdata.mod\['prot'\] does not fit"):
+    with pytest.raises(ValueError, match=r"Modality 'prot': mdata.mod\['prot'\] does not fit") as e:
         model.get_population_embedding(other)
+    remedy = "mdata.mod['prot'][:, model.get_feature_names('prot')].copy()"
+    assert remedy in str(e.value)
+    other.mod["prot"] = eval(remedy, {"mdata": other, "model": model})
+    assert len(model.get_population_embedding(other)) == 15
+    assert model.get_feature_names("rna").equals(mosaic["rna"].var_names)
+    with pytest.raises(KeyError, match="modality='adt' is not in the modalities of the model"):
+        model.get_feature_names("adt")
     for arguments, match in (
         ({"fusion": "early"}, "fusion='early' is not in the choices"),
         ({"modality_dropout": 2.0}, "modality_dropout=2.0 must be from 0 to 1"),

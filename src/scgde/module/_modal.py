@@ -37,13 +37,15 @@ def drop_modalities(x: Cells, w: Tensor, modalities: Modalities) -> tuple[Cells,
 
 
 def inconsistency(z: Tensor, less: Tensor) -> Tensor:
-    """Return how far embeddings ``(B, n_latent)`` move without a modality, of their spread.
+    """Return how far embeddings ``(B, n_latent)`` move without a modality, from 0 to 1.
 
-    The mean squared distance in units of the mean squared distance of ``z`` from their centre:
-    embeddings that shrink altogether gain nothing.
+    The mean squared distance d as ``d / (d + s)``, where s is the mean squared distance of ``z``
+    from their centre. Embeddings that shrink altogether gain nothing; and where populations are
+    embedded alike, at first or for good, it cannot outweigh the generator's loss as d / s would.
     """
     spread = (z - z.mean(0)).square().sum(-1).mean()
-    return (less - z).square().sum(-1).mean() / spread.clamp_min(1e-6)
+    distance = (less - z).square().sum(-1).mean()
+    return distance / (distance + spread).clamp_min(1e-6)
 
 
 def complete_cells(x: Cells, w: Tensor, modalities: Modalities) -> tuple[Cells, Tensor, Tensor]:
