@@ -51,3 +51,12 @@ def require_positive(**values: float) -> None:
     for argument, value in values.items():
         if not value > 0:
             raise ValueError(f"{argument}={value!r} must be above zero.")
+
+
+def require_zero_or_more(**values: int) -> None:
+    """Raise an error for every keyword whose value is not a whole number, zero or above."""
+    for argument, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise TypeError(f"{argument}={value!r} must be a whole number.")
+        if value < 0:
+            raise ValueError(f"{argument}={value!r} must be 0 or more.")

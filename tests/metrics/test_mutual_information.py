@@ -243,7 +243,7 @@ def test_names_of_rows_must_agree():
         ({"interval": "bootstrap"}, "interval='bootstrap'"),
         ({"k": 49}, "There are 50 pairs; at least 51"),
         ({"k": 0}, "k=0 must be above zero"),
-        ({"n_shuffles": -1}, "n_shuffles=-1 must be above zero"),
+        ({"n_shuffles": -1}, "n_shuffles=-1 must be 0 or more"),
         ({"level": 95}, "level=95 must be between 0 and 1"),
     ],
 )

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.progress import track
 from scipy.stats import norm
 
-from .._errors import require_choice, require_counts
+from .._errors import require_choice, require_counts, require_zero_or_more
 from ..stats import permutation_p_values
 from ._gaussian_information import GaussianInformation
 from ._infonce import InfoNCE
@@ -175,8 +175,7 @@ def mutual_information(
     require_choice("method", method, _MIN_POINTS)
     require_choice("interval", str(interval), ("jackknife", "None"))
     require_counts(k=k)
-    if n_shuffles != 0:
-        require_counts(n_shuffles=n_shuffles)
+    require_zero_or_more(n_shuffles=n_shuffles)
     require_level(level)
     neighbors = k if method in ("ksg", "latent") else 0
     x, y = checked_pairs(x, y, min_points=max(_MIN_POINTS[method], neighbors + 2))

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 from sklearn.linear_model import RidgeCV
 
-from .._errors import require_choice, require_counts
+from .._errors import require_choice, require_zero_or_more
 from ..stats import permutation_p_values
 from ._latent_information import folds_of
 from ._mutual_information import jackknife_error
@@ -81,8 +81,7 @@ def retrieval_auc(
     """
     require_choice("map", map, ("auto", "identity", "ridge"))
     require_level(level)
-    if n_shuffles != 0:
-        require_counts(n_shuffles=n_shuffles)
+    require_zero_or_more(n_shuffles=n_shuffles)
     x, y = checked_pairs(x, y, min_points=20)
     same = x.shape[1] == y.shape[1]
     if map == "identity" and not same:
