@@ -18,7 +18,14 @@ def test_no_clone_is_not_clone_zero_nor_the_first_of_several(kind):
     # The published loader took argmax == 0 for "no clone", and the first of several barcodes.
     matrix = kind(MATRIX)
     labels = clone_labels(matrix)
-    assert list(labels["clone"].astype(object).fillna("-")) == ["clone_0", "clone_2", "-", "-", "-", "-"]
+    assert list(labels["clone"].astype(object).fillna("-")) == [
+        "clone_0",
+        "clone_2",
+        "-",
+        "-",
+        "-",
+        "-",
+    ]
     assert list(labels["status"]) == ["single", "single", "none", *["multiple"] * 3]
     assert list(labels["n_clones"]) == [1, 1, 0, 2, 2, 2]
     # A category without cells would be a population without cells.
@@ -53,11 +60,23 @@ def test_a_table_brings_its_names():
     assert clone_labels(table, ["p", "q", "r"]).loc["b", "clone"] == "r"
 
 
+def test_names_and_entries_may_come_as_other_tools_keep_them():
+    names = np.array([b"x", b"y", b"z"])  # as h5py reads text
+    given = MATRIX.tolist(), pd.DataFrame(MATRIX.astype(object)), MATRIX.astype(bool)
+    for matrix in given:
+        labels = clone_labels(matrix, names)
+        assert list(labels["clone"].astype(object).fillna("-")) == ["x", "z", "-", "-", "-", "-"]
+
+
 @pytest.mark.parametrize(
     ("matrix", "options", "message"),
     [
         (-MATRIX, {}, "negative"),
         (MATRIX * np.nan, {}, "NaN"),
+        (MATRIX[:, 0], {}, r"matrix must be cells x clones, but its shape is \(6,\)"),
+        ([[1, 0], [1]], {}, "matrix must hold numbers"),
+        (pd.DataFrame([["ACGT", "TTGA"]]), {}, "matrix must hold numbers"),
+        (pd.DataFrame([[1, None]], dtype=object), {}, "NaN"),
         (MATRIX, {"clone_names": ["a"]}, "1 names, but the matrix has 3 columns"),
         (MATRIX, {"clone_names": ["a", "a", "b"]}, "more than once: 'a'"),
         (MATRIX, {"min_count": 0}, "min_count=0 must be above zero"),
@@ -68,3 +87,8 @@ def test_a_table_brings_its_names():
 def test_mistakes(matrix, options, message):
     with pytest.raises(ValueError, match=message):
         clone_labels(matrix, **options)
+
+
+def test_names_are_several():
+    with pytest.raises(TypeError, match="clone_names='abc' is one text; give a list"):
+        clone_labels(MATRIX, "abc")

@@ -37,3 +37,16 @@ def test_a_matrix_must_be_one_of_these_cells():
         scgde.tl.assign_clones(adata, table.iloc[::-1])
     scgde.tl.assign_clones(adata, table)
     assert list(adata.obs["clone"].cat.categories) == ["0", "1"]
+
+
+def test_lists_are_read_and_what_is_no_matrix_is_refused():
+    adata = cells(2)
+    scgde.tl.assign_clones(adata, [[1, 0], [0, 1]])
+    assert list(adata.obs["clone"]) == ["clone_0", "clone_1"]
+    with pytest.raises(ValueError, match="clone_matrix must be cells x clones"):
+        scgde.tl.assign_clones(adata, [1, 0])
+    table = pd.DataFrame([["a", "b"], ["c", "d"]], index=adata.obs_names)
+    with pytest.raises(ValueError, match="clone_matrix must hold numbers"):
+        scgde.tl.assign_clones(adata, table)
+    with pytest.raises(ValueError, match="key_added='a/b'"):
+        scgde.tl.assign_clones(adata, [[1, 0], [0, 1]], key_added="a/b")

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from .._errors import listed, require_choice, require_positive
 
@@ -15,8 +16,8 @@ COMBINED = "+"
 
 
 def clone_labels(
-    matrix: sp.spmatrix | sp.sparray | np.ndarray | pd.DataFrame,
-    clone_names: Iterable[str] | None = None,
+    matrix: ArrayLike | sp.spmatrix | sp.sparray | pd.DataFrame,
+    clone_names: Iterable[str | bytes] | None = None,
     *,
     min_count: float = 1,
     multiple: Literal["drop", "combine"] = "drop",
@@ -45,9 +46,9 @@ def clone_labels(
 
     Raises
     ------
-    ValueError
-        If entries are negative or not finite, names do not match the columns, are repeated or
-        become ambiguous when joined.
+    TypeError, ValueError
+        If entries are no numbers, negative or not finite, there are not two axes, names are one
+        text, do not match the columns, are repeated or become ambiguous when joined.
 
     Examples
     --------
@@ -60,11 +61,7 @@ def clone_labels(
     index = None
     if isinstance(matrix, pd.DataFrame):
         index, clone_names = matrix.index, matrix.columns if clone_names is None else clone_names
-        matrix = matrix.to_numpy()
-    # By way of coordinates: sums what is stored in two parts, and leaves the given matrix alone.
-    counts = sp.coo_matrix(matrix).tocsr()
-    if not np.isfinite(counts.data).all() or (counts.data < 0).any():
-        raise ValueError("matrix has entries that are negative, NaN or infinite; give counts.")
+    counts = clone_counts("matrix", matrix)
     names = _names(clone_names, counts.shape[1])
     has = sp.csr_matrix(counts >= min_count)
     has.sort_indices()
@@ -96,10 +93,43 @@ def clone_labels(
     )
 
 
-def _names(given: Iterable[str] | None, n: int) -> np.ndarray:
+def clone_counts(
+    argument: str, matrix: ArrayLike | sp.spmatrix | sp.sparray | pd.DataFrame
+) -> sp.csr_matrix:
+    """Return counts of barcodes, cells x clones, whatever they came as.
+
+    Raises
+    ------
+    ValueError
+        If entries are no numbers, negative or not finite, or there are not two axes.
+    """
+    if not sp.issparse(matrix):
+        try:
+            matrix = np.asarray(matrix)
+            matrix = matrix if matrix.dtype.kind in "biuf" else matrix.astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{argument} must hold numbers, a row for each cell and a column for each clone."
+            ) from error
+    if matrix.ndim != 2:
+        raise ValueError(
+            f"{argument} must be cells x clones, but its shape is {matrix.shape}. Of one label a "
+            "cell no matrix is needed: write it to adata.obs."
+        )
+    # By way of coordinates: sums what is stored in two parts, and leaves the given matrix alone.
+    counts = sp.csr_matrix(sp.coo_matrix(matrix))
+    if not np.isfinite(counts.data).all() or (counts.data < 0).any():
+        raise ValueError(f"{argument} has entries that are negative, NaN or infinite; give counts.")
+    return counts
+
+
+def _names(given: Iterable[str | bytes] | None, n: int) -> np.ndarray:
     """Return the names of ``n`` clones, text and all different."""
-    names = np.array([f"clone_{i}" for i in range(n)] if given is None else [*map(str, given)])
-    names = names.astype(object)
+    if isinstance(given, str | bytes):
+        raise TypeError(f"clone_names={given!r} is one text; give a list, a name for each column.")
+    if given is None:
+        given = [f"clone_{i}" for i in range(n)]
+    names = np.array([x.decode() if isinstance(x, bytes) else str(x) for x in given], dtype=object)
     if len(names) != n:
         raise ValueError(
             f"clone_names has {len(names)} names, but the matrix has {n} columns (clones)."

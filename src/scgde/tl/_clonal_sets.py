@@ -100,12 +100,26 @@ def clonal_sets(
     )
 
 
+def require_key(**values: str) -> None:
+    """Raise an error for every keyword that is no text, or under which a file keeps nothing."""
+    for argument, value in values.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{argument}={value!r} must be text.")
+        if "/" in value or not value:
+            raise ValueError(
+                f"{argument}={value!r} cannot be kept in a file: give a name without '/'."
+            )
+
+
 def _times(argument: str, given: object, time: pd.Categorical, time_key: str) -> list[str]:
     """Return times as they read in the column."""
     several = isinstance(given, Iterable) and not isinstance(given, str)
     values = list(given) if several else [given]
-    if not values:
-        raise ValueError(f"{argument} is empty; name at least one time.")
+    if not values or pd.isna(pd.Series(values, dtype=object)).any():
+        raise ValueError(
+            f"{argument}={given!r} has no time or a missing one; name at least one that is in "
+            f"adata.obs[{time_key!r}]."
+        )
     wanted = list(text_categories(pd.Series(values)).categories)
     for value in wanted:
         require(argument, value, time.categories, f"adata.obs[{time_key!r}]")
