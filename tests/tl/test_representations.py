@@ -38,3 +38,16 @@ def test_kernel_mean_sees_more_than_means_and_fits_on_training_cells_only():
     x[codes == 3] *= 100  # a held-out population may not move the others
     moved = _kernel_mean(cells).features(np.array([0, 2]))
     np.testing.assert_allclose(moved[:3], features[:3])
+
+
+@pytest.mark.parametrize("n_others", [0, 5])
+def test_kernel_mean_of_cells_that_are_mostly_alike(n_others):
+    """A median distance of zero is no bandwidth."""
+    x = np.ones((100, 2), dtype=np.float32)
+    x[:n_others] += np.arange(n_others)[:, None]
+    index = PopulationIndex(np.repeat([0, 1], 50), pd.Index(list("ab")))
+    features = _kernel_mean(Cells(row_source(x), index, False, pd.DataFrame())).features(
+        np.arange(2)
+    )
+    assert np.isfinite(features).all()
+    assert np.allclose(features[0], features[1]) == (n_others == 0)

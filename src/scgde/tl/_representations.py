@@ -106,8 +106,9 @@ def _kernel_mean(
         n_few = min(1000, len(in_train))
         few = np.random.default_rng(seed).choice(len(in_train), n_few, False)
         some = as_dense(scale.transform(x[in_train[few]]))
-        gamma = 0.5 / np.median(pdist(some)) ** 2
-        sampler = RBFSampler(gamma=gamma, n_components=256, random_state=seed).fit(some[:1])
+        sampler = RBFSampler(
+            gamma=0.5 / _bandwidth(some) ** 2, n_components=256, random_state=seed
+        ).fit(some[:1])
         sums = np.zeros((len(rows), 256))
         for start in range(0, len(of), 4096):
             piece = slice(start, start + 4096)
@@ -116,6 +117,16 @@ def _kernel_mean(
         return sums / np.bincount(of, minlength=len(rows))[:, None]
 
     return Representation("kernel_mean", "inductive", features)
+
+
+def _bandwidth(x: np.ndarray) -> float:
+    """Return the median distance; where most rows are alike, that of those which differ."""
+    distance = pdist(x)
+    width = np.median(distance)
+    if width > 0:
+        return float(width)
+    apart = distance[distance > 0]
+    return float(np.median(apart)) if len(apart) else 1.0
 
 
 BASELINES: dict[str, Callable[..., Representation]] = {
