@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from mudata import MuData
 
 import scgde
 from scgde.tl._clonal_sets import clonal_sets
@@ -103,6 +104,39 @@ def test_pointwise_values_average_to_the_estimate(model):
     assert result["null"].shape == (19, 5)
     p = (1 + (result["null"]["gde_inductive"] >= table["estimate"][2]).sum()) / 20
     assert table["p_value"][2] == pytest.approx(p)
+
+
+def test_another_run_leaves_nothing_of_the_last():
+    adata = clonal_cells()
+    report(adata, setting="both", baselines="mean_pca")
+    report(adata, baselines="mean_pca", key_added="other")
+    assert "gde_clonal_mi_inductive" in adata.obs
+    report(adata, baselines="mean_pca")
+    assert "gde_clonal_mi_inductive" not in adata.obs
+    assert "gde_clonal_mi" in adata.obs
+
+
+@pytest.mark.filterwarnings("error")
+def test_cells_that_never_vary_have_no_information():
+    adata = clonal_cells()
+    adata.X[:] = 0.3
+    table = report(adata, estimators=["ksg", "retrieval_auc"])
+    assert list(table["estimate"]) == [0, 0.5, 0, 0.5]
+    assert (table["p_value"] == 1).all()
+
+
+@pytest.mark.parametrize("generator", ["sliced_wasserstein", "cvae"])
+def test_baselines_of_counts_are_the_same_with_any_model(generator):
+    """Whatever a model draws: whether to take logarithms is of the cells."""
+    adata = clonal_cells()
+    adata.X = 1 + np.random.default_rng(0).poisson(np.exp(0.3 * adata.X)).astype(np.float32)
+    options = {"baselines": ["mean_pca", "kernel_mean"]}
+    alone = report(adata, **options)
+    scgde.model.GDE.setup_anndata(adata, population_key=["clone", "day"])
+    model = scgde.model.GDE(adata, encoder="mean", generator=generator, n_latent=4, n_hidden=16)
+    fit(model, max_steps=2, populations_per_batch=32, cells_per_population=6, train_size=1.0)
+    beside = report(adata, model=model, **options)
+    np.testing.assert_array_equal(beside["estimate"][1:], alone["estimate"])
 
 
 def test_published_protocol_is_what_it_says(model):
@@ -223,6 +257,8 @@ def test_few_clones_and_no_shuffles():
     assert np.isfinite(table["estimate"]).all()
     assert table["p_value"].isna().all()
     assert list(few.uns["gde_clonal_mi"]["sweep"]["k"]) == [1, 10]
+    report(few, ks=5, baselines="mean_pca")
+    assert list(few.uns["gde_clonal_mi"]["sweep"]["k"]) == [5]
     report(few, ks=(), baselines="mean_pca")
     assert len(few.uns["gde_clonal_mi"]["sweep"]) == 0
 
@@ -249,7 +285,14 @@ def test_a_seed_reproduces_and_no_data_is_kept(hasty):
     ("options", "error", "message"),
     [
         ({"late": 7}, KeyError, r"late='7' is not in adata\.obs\['day'\]"),
-        ({"early": []}, ValueError, "early is empty"),
+        ({"early": []}, ValueError, r"early=\[\] has no time or a missing one; name at least one"),
+        ({"early": None}, ValueError, "early=None has no time"),
+        ({"late": [6, np.nan]}, ValueError, r"late=\[6, nan\] has no time or a missing one"),
+        ({"n_shuffles": -1}, ValueError, "n_shuffles=-1 must be 0 or more"),
+        ({"key_added": "clones/mi"}, ValueError, "key_added='clones/mi' .* without '/'"),
+        ({"key_added": None}, TypeError, "key_added=None must be text"),
+        ({"ks": 0}, ValueError, r"ks\[0\]=0"),
+        ({"ks": None}, TypeError, r"ks\[0\]=None must be a whole number"),
         ({"early": [2, 6]}, ValueError, "overlap: '6' is in both"),
         ({"min_cells": 0}, ValueError, "min_cells=0"),
         ({"min_cells": (1, 2, 3)}, ValueError, "one number"),
@@ -279,6 +322,16 @@ def test_mistakes_of_keys_and_models(model):
         scgde.tl.clonal_mutual_information(model.adata, "clones", "day", 2, 6)
     with pytest.raises(ValueError, match="two columns"):
         scgde.tl.clonal_mutual_information(model.adata, "day", "day", 2, 6)
+    protein = clonal_cells(1)
+    protein.var_names = [f"protein{i}" for i in range(protein.n_vars)]
+    mdata = MuData({"rna": clonal_cells(), "protein": protein})
+    modalities = {"population_key": "rna", "layer": ["rna", "protein"]}
+    mdata.update()
+    keys = ["clone", "day"]
+    scgde.model.GDE.setup_mudata(mdata, population_key=keys, modalities=modalities)
+    several = scgde.model.GDE(mdata, n_latent=4, n_hidden=8)
+    with pytest.raises(ValueError, match="one modality by setup_anndata"):
+        report(mdata["rna"], model=several)
     by_type = model_of(clonal_cells(), ["type"], n_steps=2)
     with pytest.raises(ValueError, match=r"population_key=\['clone', 'day'\]"):
         report(by_type.adata, model=by_type)

@@ -8,12 +8,12 @@ import pandas as pd
 from anndata import AnnData
 from rich.progress import track
 
-from .._errors import require_choice, require_counts
+from .._errors import require_choice, require_counts, require_zero_or_more
 from ..data import as_keys
 from ..model import GDE
 from ._clonal_representations import ClonalEmbedding, clonal_baselines
 from ._clonal_scores import ESTIMATORS, Score, score
-from ._clonal_sets import clonal_sets
+from ._clonal_sets import clonal_sets, require_key
 from ._clonal_views import View, clonal_views, clone_folds, pairs_of
 
 Setting = Literal["transductive", "inductive", "both"]
@@ -36,7 +36,7 @@ def clonal_mutual_information(
     layer: str | None = None,
     estimators: Iterable[str] = ESTIMATORS,
     k: int = 3,
-    ks: Sequence[int] = (1, 3, 5, 10, 20),
+    ks: int | Sequence[int] = (1, 3, 5, 10, 20),
     normalize: Literal["whiten", "rank"] | None = "whiten",
     n_components: int | None = None,
     n_shuffles: int = 200,
@@ -89,7 +89,8 @@ def clonal_mutual_information(
     k, normalize, n_shuffles
         As in :func:`scgde.metrics.mutual_information`.
     ks
-        Numbers of neighbours of the sweep; those above half the clones of a fold are left out.
+        Numbers of neighbours of the sweep, one or several; those above half the clones of a fold
+        are left out.
     n_components
         Principal components to which all representations are reduced before they are scored, so
         that none gains or loses by its dimension; by default one for 15 clones that are scored
@@ -119,13 +120,14 @@ def clonal_mutual_information(
     ``.obs[key_added]``
         Pointwise bits of each cell's clone by the first representation (``"gde"`` where there is a
         model), NaN for cells of no scored clone. With ``setting="both"`` these are transductive,
-        and ``.obs[key_added + "_inductive"]`` holds the others.
+        and ``.obs[key_added + "_inductive"]`` holds the others; another setting removes that.
 
     Raises
     ------
-    KeyError, ValueError
+    KeyError, TypeError, ValueError
         If a key or time is unknown, early and late overlap, fewer than 20 clones (in each fold) can
-        be scored, the model has other populations, or there is nothing to score.
+        be scored, the model has other populations or several modalities, or there is nothing to
+        score.
 
     Notes
     -----
@@ -144,7 +146,10 @@ def clonal_mutual_information(
     (['mean_pca', 'kernel_mean'], 117)
     """
     require_choice("setting", setting, ("transductive", "inductive", "both"))
+    require_key(key_added=key_added)
+    ks = [ks] if np.ndim(ks) == 0 else list(ks)
     require_counts(k=k, n_splits=n_splits, **{f"ks[{i}]": value for i, value in enumerate(ks)})
+    require_zero_or_more(n_shuffles=n_shuffles)
     estimators = as_keys(estimators)
     for name in estimators:
         require_choice("estimators", name, ESTIMATORS)
@@ -218,6 +223,9 @@ def clonal_mutual_information(
         key = f"{key_added}_inductive" if (setting, where) == ("both", "inductive") else key_added
         values = np.append(found[main, where]["ksg"].pointwise, np.nan)
         adata.obs[key] = values[sets.clone_of]  # -1, no scored clone, reads the NaN
+    former = f"{key_added}_inductive"
+    if setting != "both" and former in adata.obs:
+        del adata.obs[former]  # of an earlier run, and not of this table
     return table
 
 

@@ -52,13 +52,12 @@ def clonal_baselines(
         require("cell_type_key", cell_type_key, adata.obs.columns, "adata.obs")
     if not names:
         return []
-    if model is None:
-        is_counts = CellsField(layer).register_field(adata)["is_counts"]
-        source = cells_of(adata, layer)
-    else:
-        params = model.get_parameters()
-        is_counts = bool(params["is_counts"])
-        source = cells_of(adata, params["layer"] or None, params["use_rep"] or None)
+    use_rep = None
+    if model is not None:
+        layer, use_rep = (model.setup_arguments[name] for name in ("layer", "use_rep"))
+    # Of the cells themselves: a model of counts may work on their logarithms.
+    is_counts = CellsField(layer, use_rep).register_field(adata)["is_counts"]
+    source = cells_of(adata, layer, use_rep)
     cells = Cells(source, sets.index, is_counts, adata.obs)
     options = {
         "moments": population_moments(cells) if "mean_pca" in names else None,
@@ -86,10 +85,15 @@ class ClonalEmbedding:
     Raises
     ------
     ValueError
-        If the model's populations are not those of the two keys.
+        If the model has several modalities, or its populations are not those of the two keys.
     """
 
     def __init__(self, adata: AnnData, sets: ClonalSets, model: GDE, keys: Sequence[str]):
+        if model.modality_names:
+            raise ValueError(
+                f"model has modalities {listed(model.modality_names)} (setup_mudata), but clones "
+                "are scored by a model of one matrix: set up one modality by setup_anndata."
+            )
         if sorted(model.population_keys) != sorted(keys):
             raise ValueError(
                 f"model has populations by {listed(model.population_keys)}; clones are scored by a "

@@ -110,7 +110,8 @@ def reduced(
     """
     means = [side.mean(0) for side in train]
     pooled = np.concatenate([side - mean for side, mean in zip(train, means, strict=True)])
-    pca = PCA(min(n_components, *pooled.shape), random_state=0).fit(pooled)
+    with np.errstate(invalid="ignore"):  # shares of a variance of zero
+        pca = PCA(min(n_components, *pooled.shape), random_state=0).fit(pooled)
     size = pca.explained_variance_
     axes = pca.components_[size > _NO_VARIANCE * size[0]]
     early, late = ((side - mean) @ axes.T for side, mean in zip(test, means, strict=True))
