@@ -14,6 +14,7 @@ Schulte-Schrepping 2020 is bundled.
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 import warnings
 from pathlib import Path
@@ -26,6 +27,7 @@ from anndata import AnnData
 from scipy.stats import t as student_t
 
 import scgde
+from scgde._scvi import settings
 
 from ._results import write
 
@@ -69,14 +71,12 @@ def negative_binomial(x: sp.csr_matrix, n_cells: int, rng: np.random.Generator) 
     return rng.poisson(rate * mean / np.maximum(shape, 1e-6)).astype(np.float32)
 
 
-def run(
-    study: str, seed: int, n_steps: int, baselines: bool = True, options: dict | None = None
-) -> pd.DataFrame:
+def run(study: str, seed: int, n_steps: int, baselines: bool = True) -> pd.DataFrame:
     """Return one row a method, population and quantity."""
     adata, population_key = load(study)
     start = time.perf_counter()
     scgde.model.GDE.setup_anndata(adata, population_key=population_key)
-    model = scgde.model.GDE(adata, seed=seed, generator_kwargs=options)
+    model = scgde.model.GDE(adata, seed=seed)
     model.train(max_steps=n_steps, validation="cell", train_size=0.5, enable_progress_bar=False)
     train_s = time.perf_counter() - start
     codes = model.get_population_codes(adata)
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--name", default="resampling", help="of the table in benchmarks/results")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    settings.verbosity = logging.WARNING
     started, runs = time.perf_counter(), []
     for study in options.studies:
         for seed in options.seeds:
@@ -161,8 +162,9 @@ def main() -> None:
         shown = summary(pd.concat(runs[-len(options.seeds) :]))
         columns = ["study", "cells", "method"]
         print(shown.pivot_table("estimate", "quantity", columns, sort=False).round(3).to_string())
-    table = summary(pd.concat(runs)).round(4)
-    write(table, options.name, time.perf_counter() - started)
+        # After every study, so that a run that is stopped keeps what it has.
+        table = summary(pd.concat(runs)).round(4)
+        write(table, options.name, time.perf_counter() - started)
 
 
 if __name__ == "__main__":
