@@ -103,8 +103,8 @@ def resampling_report(
     >>> report = resampling_report(real, collapsed, enable_progress_bar=False)
     >>> report.loc[["mean_difference", "variance_ratio"], ["estimate", "ceiling"]].round(1)
                      estimate  ceiling
-    mean_difference       0.2      0.2
-    variance_ratio        0.0      1.0
+    mean_difference       0.2      0.3
+    variance_ratio        0.0      0.9
     """
     require_counts(n_splits=n_splits, max_cells=max_cells, min_cells=min_cells)
     if n_splits < 2:
