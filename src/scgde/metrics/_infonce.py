@@ -13,6 +13,7 @@ from ._pairs import whitened
 _N_HIDDEN, _N_FEATURES = 64, 16
 _BATCH, _MAX_STEPS, _CHECK_EVERY, _PATIENCE = 256, 500, 10, 4
 _VALIDATION = 0.2
+_FIRST_SCORED = 2
 _MOST = 1 - 1e-12
 
 
@@ -41,18 +42,12 @@ class InfoNCE:
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, seed: int, quiet: bool):
-        x, y = whitened("x", x), whitened("y", y)
-        fold = folds_of(len(x), seed)
-        self._n = len(x)
-        self._folds: list[np.ndarray] = []
-        self._scores: list[np.ndarray] = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for f in track(range(fold.max() + 1), "Critics", disable=quiet):
-                test = np.flatnonzero(fold == f)
-                critic = _trained_critic(x[fold != f], y[fold != f])
-                self._folds.append(test)
-                self._scores.append(critic(x[test], y[test]))
+        self._x, self._y, self._seed = whitened("x", x), whitened("y", y), seed
+        self._n, self._fold = len(x), folds_of(len(x), seed)
+        self._folds = [np.flatnonzero(self._fold == f) for f in range(self._fold.max() + 1)]
+        others = [self._fold != f for f in range(len(self._folds))]
+        self._scores = self._held_out_scores(self._folds, others, quiet)
+        self._earlier: list[np.ndarray] = []
 
     def pointwise(self) -> np.ndarray:
         """Return each pair's value, ``(n,)`` in bits."""
@@ -62,13 +57,24 @@ class InfoNCE:
         return values
 
     def shuffled(self, order: np.ndarray) -> float:
-        """Return the estimate with y in another order within folds, critics unchanged."""
+        """Return the estimate with y in another order, critics unchanged.
+
+        Folds score one another, so shuffling within them tells too small a spread of the estimate.
+        What is shuffled are therefore points scored by critics of earlier folds only, two or more:
+        given those, all orders are equally likely if the sides are independent. Returned is the
+        estimate less what the shuffle takes from the mean of these scores.
+        """
+        if not self._earlier:
+            earlier = [self._fold < f for f in range(_FIRST_SCORED, len(self._folds) - 1)]
+            scores = self._held_out_scores(self._folds[_FIRST_SCORED:-1], earlier, quiet=True)
+            self._earlier = [*scores, self._scores[-1]]
         rank = np.empty(self._n, dtype=int)
         rank[order] = np.arange(self._n)
-        total = 0.0
-        for test, scores in zip(self._folds, self._scores, strict=True):
-            total += _values(scores[:, rank[test].argsort()]).sum()
-        return total / self._n
+        lost = [
+            scores.diagonal() - scores[np.arange(len(test)), rank[test].argsort()]
+            for test, scores in zip(self._folds[_FIRST_SCORED:], self._earlier, strict=True)
+        ]
+        return float(self.pointwise().mean() - np.concatenate(lost).mean() / np.log(2))
 
     def leave_one_out(self) -> np.ndarray:
         """Return the estimate without each pair in turn, critics unchanged, ``(n,)``."""
@@ -78,6 +84,18 @@ class InfoNCE:
             rest = total - _values(scores).sum()
             result[test] = (rest + _sums_without_each(scores)) / (self._n - 1)
         return result
+
+    def _held_out_scores(
+        self, tests: list[np.ndarray], trains: list[np.ndarray], quiet: bool
+    ) -> list[np.ndarray]:
+        scores = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            pairs = list(zip(tests, trains, strict=True))
+            for test, train in track(pairs, "Critics", disable=quiet):
+                critic = _trained_critic(self._x[train], self._y[train])
+                scores.append(critic(self._x[test], self._y[test]))
+        return scores
 
 
 def _values(scores: np.ndarray) -> np.ndarray:

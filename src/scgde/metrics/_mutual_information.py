@@ -145,7 +145,8 @@ def mutual_information(
         coordinates are left out. The other methods whiten in any case.
     n_shuffles
         Shuffles of y against x for the p-value. All is fitted anew for each, but for the critics
-        of ``"infonce"``: those stay, and y is shuffled among the points that they have not seen.
+        of ``"infonce"``: y is shuffled among points scored by critics of other points, in an order
+        in which none has seen a later one.
     interval
         ``"jackknife"`` over pairs, each left out in turn, or none. Normalisation, latent
         directions and critics stay as they were.

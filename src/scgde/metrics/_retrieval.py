@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from rich.progress import track
 from scipy.spatial.distance import cdist
 from scipy.stats import norm, rankdata
 from sklearn.linear_model import RidgeCV
@@ -33,6 +34,7 @@ def retrieval_auc(
     n_shuffles: int = 200,
     level: float = 0.95,
     seed: int = 0,
+    enable_progress_bar: bool = False,
 ) -> pd.Series:
     """Tell how well a point finds its own partner among the partners of all.
 
@@ -46,18 +48,20 @@ def retrieval_auc(
     map
         ``"identity"``: both sides are coordinates of one space (a clone's early and late
         embedding), and distances are taken in it, each side's mean being moved to zero.
-        ``"ridge"``: distances are from y predicted by a ridge regression that was fitted on the
-        other four fifths of the pairs, and partners are looked for among the fifth that was left
-        out. ``"auto"``: the former where both sides have as many coordinates.
+        ``"ridge"``: distances are from y as predicted, at the spread of y, by a ridge regression
+        fitted on the other four fifths of the pairs; partners are looked for in the fifth that
+        was left out. ``"auto"``: the former where both sides have as many coordinates.
     normalize
         As in :func:`mutual_information`. ``"identity"`` whitens both sides by their pooled
         covariance.
     n_shuffles
-        Shuffles of y against x (within fifths) for the p-value; 0 for none.
+        Shuffles of y against x for the p-value, the regression fitted anew for each; 0 for none.
     level
         Coverage of the interval.
     seed
         Seed of folds and shuffles.
+    enable_progress_bar
+        Show progress of the shuffles.
 
     Returns
     -------
@@ -90,24 +94,28 @@ def retrieval_auc(
             "map='ridge'."
         )
     if map == "identity" or (map == "auto" and same):
-        x, y = _in_one_space(x, y, normalize)
-        folds = [np.arange(len(x))]
-        distances = [cdist(x, y)]
+        distances = [cdist(*_in_one_space(x, y, normalize))]
+        ranks = rankdata(distances[0], axis=1)
+
+        def shuffled(order: np.ndarray) -> float:
+            return float(_point_auc(ranks[np.arange(len(ranks)), order], len(ranks)).mean())
+
     else:
         x, y = (normalized(name, side, normalize, seed) for name, side in (("x", x), ("y", y)))
         fold = folds_of(len(x), seed)
-        folds = [np.flatnonzero(fold == f) for f in range(fold.max() + 1)]
-        distances = []
-        for test in folds:
-            ridge = RidgeCV(_ALPHAS).fit(np.delete(x, test, axis=0), np.delete(y, test, axis=0))
-            distances.append(cdist(ridge.predict(x[test]).reshape(len(test), -1), y[test]))
-    ranks = [rankdata(d, axis=1) for d in distances]
-    own = np.concatenate([r.diagonal() for r in ranks])
-    rivals = np.concatenate([np.full(len(r), len(r) - 1) for r in ranks])
-    auc = float((1 - (own - 1) / rivals).mean())
+        distances = _predicted_distances(x, y, fold)
+
+        # Folds share their training points, so only a regression fitted anew gives the null.
+        def shuffled(order: np.ndarray) -> float:
+            own, m = _own_ranks(_predicted_distances(x, y[order], fold))
+            return float(_point_auc(own, m).mean())
+
+    own, candidates = _own_ranks(distances)
+    auc = float(_point_auc(own, candidates).mean())
     half = norm.ppf((1 + level) / 2) * _auc_error(distances)
     rng = np.random.default_rng([seed, 1])
-    null = np.array([_shuffled_auc(ranks, rng) for _ in range(n_shuffles)])
+    shuffles = track(range(n_shuffles), "Shuffles", disable=not enable_progress_bar)
+    null = np.array([shuffled(rng.permutation(len(x))) for _ in shuffles])
     p_value = permutation_p_values(np.array([auc]), null[:, None])[0] if n_shuffles else np.nan
     return pd.Series(
         {
@@ -116,7 +124,7 @@ def retrieval_auc(
             "high": min(auc + half, 1.0),
             "top1": float((own == 1).mean()),
             "median_rank": float(np.median(own)),
-            "n_candidates": float(rivals.mean() + 1),
+            "n_candidates": float(candidates.mean()),
             "p_value": float(p_value),
             "n": float(len(own)),
         }
@@ -134,20 +142,43 @@ def _in_one_space(
     return both[: len(x)], both[len(x) :]
 
 
-def _shuffled_auc(ranks: list[np.ndarray], rng: np.random.Generator) -> float:
-    own = [(r[np.arange(len(r)), rng.permutation(len(r))] - 1) / (len(r) - 1) for r in ranks]
-    return 1 - float(np.concatenate(own).mean())
+def _predicted_distances(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> list[np.ndarray]:
+    """Return, for each fold, distances of predicted to true y, predicted without that fold."""
+    distances = []
+    for f in range(fold.max() + 1):
+        train, test = fold != f, fold == f
+        ridge = RidgeCV(_ALPHAS).fit(x[train], y[train])
+        center = y[train].mean(0)
+        # Shrunk predictions are all near the mean; whatever lies there would be near all of them.
+        predicted = ridge.predict(x).reshape(y.shape) - center
+        scale = (y[train] - center).std() / predicted[train].std()
+        distances.append(cdist(scale * predicted[test], y[test] - center))
+    return distances
+
+
+def _own_ranks(distances: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rank of each point's own partner, 1 the nearest, and of how many, ``(n,)``."""
+    ranks = [1 + _beaten(-d).sum(1) for d in distances]
+    sizes = [len(d) for d in distances]
+    return np.concatenate(ranks), np.repeat(sizes, sizes)
+
+
+def _beaten(distances: np.ndarray) -> np.ndarray:
+    """Return 1 where a rival is farther than the own partner, 0.5 where as far, ``(m, m)``."""
+    own = distances.diagonal()[:, None]
+    beaten = (distances > own) + 0.5 * (distances == own)
+    np.fill_diagonal(beaten, 0)
+    return beaten
+
+
+def _point_auc(own_rank: np.ndarray, candidates: np.ndarray | int) -> np.ndarray:
+    return 1 - (own_rank - 1) / (candidates - 1)
 
 
 def _auc_error(distances: list[np.ndarray]) -> float:
     """Return the standard error of the mean AUC; a pair left out is neither asked nor a rival."""
     n = sum(map(len, distances))
-    wins = []
-    for d in distances:
-        own = d.diagonal()[:, None]
-        won = (d > own) + 0.5 * (d == own)
-        np.fill_diagonal(won, 0)
-        wins.append(won)
+    wins = [_beaten(d) for d in distances]
     total = sum(won.sum() / (len(won) - 1) for won in wins)
     without = []
     for won in wins:
