@@ -13,7 +13,12 @@ from scgde import datasets
 
 from ..conftest import fit
 
-FAMILIES = [name for name in datasets.__all__ if name.endswith("_populations")]
+# Perturbed populations have a control and unequal sizes: their own test is below.
+FAMILIES = [
+    name
+    for name in datasets.__all__
+    if name.endswith("_populations") and name != "perturbed_populations"
+]
 COUNTS = {"poisson_populations", "multinomial_populations"}
 
 family = pytest.mark.parametrize("name", FAMILIES)
@@ -218,3 +223,19 @@ def test_sizes_are_checked(name):
 def test_arguments_are_checked(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(datasets, name)(3, 4, **arguments)
+
+
+def test_perturbed_populations_shift_as_their_truth_says():
+    adata = datasets.perturbed_populations(5, 3, 400, n_features=12, mean_total=5_000, seed=2)
+    again = datasets.perturbed_populations(5, 3, 400, n_features=12, mean_total=5_000, seed=2)
+    assert (adata.X != again.X).nnz == 0
+    assert adata.obs["perturbation"].value_counts()["control"] == 1_600
+    x = adata.X.toarray() / adata.X.sum(1)
+    mean = pd.DataFrame(x).groupby(adata.obs["perturbation"].astype(str).to_numpy()).mean()
+    shift = np.log(mean) - np.log(mean.loc["control"])
+    for name, truth in adata.uns["log_shift"].iterrows():
+        assert np.corrcoef(shift.loc[name], truth)[0, 1] > 0.99
+    lines = datasets.perturbed_populations(3, 1, 5, covariates=("a", "b"))
+    assert lines.obs.groupby("covariate", observed=True).size().tolist() == [40, 40]
+    with pytest.raises(ValueError, match="n_pairs=9 must be from 0 to 3"):
+        datasets.perturbed_populations(3, 9)
