@@ -30,6 +30,7 @@ from ._sample_size import (
     ellipsoid_size,
     hotelling_power,
 )
+from ._string_method import StringPath, arc_length, evenly_spaced, string_method
 
 __all__ = [
     "CombinationRegression",
@@ -41,6 +42,8 @@ __all__ = [
     "NoisyRidge",
     "NormalPrior",
     "Novelty",
+    "StringPath",
+    "arc_length",
     "bootstrap_radius",
     "bootstrap_test",
     "cells_for_ellipsoid",
@@ -52,6 +55,7 @@ __all__ = [
     "count_arrangements",
     "donors_for_power",
     "ellipsoid_size",
+    "evenly_spaced",
     "expected_distances",
     "fit_groups",
     "hotelling_power",
@@ -65,4 +69,5 @@ __all__ = [
     "permutation_p_values",
     "permute_within_blocks",
     "pooled_cell_covariance",
+    "string_method",
 ]
