@@ -14,7 +14,7 @@ from .._errors import require_counts
 _TINY = 1e-10  # of a standard deviation: points nearer than this are one point
 _MIN_POINTS = 50
 _DIMENSION_NEIGHBORS = 20
-_SIZES = (3, 10, 30, 100, 300, 1_000)
+_SIZES = (3, 10, 30, 100, 300)
 
 
 def extraneous_latents(

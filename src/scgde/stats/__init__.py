@@ -15,6 +15,7 @@ from ._errors_in_variables import NoisyLogisticRegression, NoisyRidge
 from ._expected_distances import expected_distances, paired_distances
 from ._group_contrasts import ContrastTest, GroupFit, contrast_distances, contrast_test, fit_groups
 from ._hotelling import HotellingTest, hotelling_radius, hotelling_test
+from ._kernel_energy import KernelEnergy, likely_bandwidth
 from ._leave_one_out import leave_one_out_distances
 from ._normal_prior import NormalPrior
 from ._permutation import (
@@ -37,6 +38,7 @@ __all__ = [
     "ContrastTest",
     "GroupFit",
     "HotellingTest",
+    "KernelEnergy",
     "LabelPValues",
     "NoisyLogisticRegression",
     "NoisyRidge",
@@ -64,6 +66,7 @@ __all__ = [
     "knn_label_p_values",
     "knn_novelty",
     "leave_one_out_distances",
+    "likely_bandwidth",
     "max_t_p_values",
     "paired_distances",
     "permutation_p_values",

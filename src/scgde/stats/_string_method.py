@@ -27,7 +27,7 @@ def string_method(
     step: float = 1e-3,
     max_gradient: float = 100.0,
     max_steps: int = 2_000,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     fixed_ends: bool = False,
     enable_progress_bar: bool = False,
 ) -> StringPath:
@@ -50,8 +50,8 @@ def string_method(
     max_gradient
         Longer gradients are shortened to this length.
     max_steps, tolerance
-        It stops when the mean move of a point in a step is below ``tolerance * step`` times the
-        path's length (moves along the path do not count), at the latest after ``max_steps``.
+        It stops when points move less in a step, on average, than ``tolerance`` times the distance
+        between neighbours; at the latest after ``max_steps``.
     fixed_ends
         Hold both ends. Otherwise they run down to the minima of their basins.
     enable_progress_bar
@@ -95,7 +95,7 @@ def string_method(
             moved[[0, -1]] = points[[0, -1]]
         before, points = points, evenly_spaced(moved, n_points)
         move = np.linalg.norm(points - before, axis=1).mean()
-        if move < tolerance * step * arc_length(points)[-1]:
+        if move < tolerance * arc_length(points)[-1] / (n_points - 1):
             return StringPath(points, True, n_steps)
     return StringPath(points, False, max_steps)
 
