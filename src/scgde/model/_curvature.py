@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.stats import t as student_t
+
+from .._errors import require_counts
+from ._score import MAX_VALUES, ScoreMixin
+
+_MAX_RESULT = 1 << 30
+
+
+class CurvatureMixin(ScoreMixin):
+    """The derivative of the score: curvature of the log density, and whether there is one."""
+
+    def get_hessian(
+        self,
+        adata: AnnData | None = None,
+        *,
+        x: np.ndarray | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        enable_progress_bar: bool = True,
+    ) -> np.ndarray:
+        """Return the Hessian of the log density, ``(dr/dx - I) / s^2``, at cells or points.
+
+        Parameters
+        ----------
+        adata, x
+            As in :meth:`get_reconstruction`.
+        indices
+            Rows of the data (or of ``x``) wanted; all by default.
+        enable_progress_bar
+            Show progress where there is more than one step of it.
+
+        Returns
+        -------
+        ``(n, d, d)``, one over squared units of the data. The field need not be a gradient, so it
+        need not be symmetric: :meth:`get_antisymmetry` says how far from it.
+
+        Raises
+        ------
+        ValueError
+            If the result would take more than 4 GiB.
+        """
+        points, _ = self._points(adata, x, indices)
+        n, d = points.shape
+        if n * d * d > _MAX_RESULT:
+            raise ValueError(
+                f"Hessians of {n} points in {d} dimensions take {4 * n * d * d / 2**30:.0f} GiB: "
+                f"ask for at most {_MAX_RESULT // d**2} at a time with indices=, or set the model "
+                "up on principal components (use_rep='X_pca')."
+            )
+        self._warn_if_far(points)
+        return self._hessians(points, enable_progress_bar)
+
+    def _hessians(self, points: np.ndarray, enable_progress_bar: bool) -> np.ndarray:
+        d = points.shape[1]
+        width = max(d, self.module.network[0].out_features)
+        return self._in_batches(
+            self.module.hessian, points, max(1, MAX_VALUES // (d * width)), enable_progress_bar
+        )
+
+    def get_antisymmetry(
+        self,
+        adata: AnnData | None = None,
+        n_cells: int = 500,
+        n_triangles: int = 500,
+        *,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+    ) -> pd.DataFrame:
+        r"""Return how far the field is from the gradient of any log density.
+
+        A network that reconstructs is not made to have a symmetric Jacobian (Alain & Bengio 2014,
+        Sec. 3.5); at the optimum it has one. Where it has not, differences of energy depend on the
+        path. (The reconstruction error does not help: it is not an energy.)
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`get_score`.
+        n_cells
+            Cells, drawn at random, at which Jacobians are taken.
+        n_triangles
+            Triangles of three cells drawn at random, along which the score is integrated.
+        seed
+            Seed of both draws; by default the model's.
+        enable_progress_bar
+            Show progress where there is more than one step of it.
+
+        Returns
+        -------
+        DataFrame, quantities x (``estimate``, ``low``, ``high``, ``n``): a mean with its 95 % t
+        interval over cells or triangles. All are 0 for a gradient field.
+
+        ``reconstruction``
+            :math:`|J - J^T|_F / |J + J^T|_F` of J = dr/dx. In it is the identity, which is
+            symmetric, so it falls with s whatever the field.
+        ``score``
+            The same of the score's own derivative, :math:`(J - I) / s^2`: about 1 for a matrix of
+            independent entries.
+        ``triangle``
+            :math:`|a + b + c| / (|a| + |b| + |c|)`, where a, b and c are the differences of log
+            density along the sides of a triangle. Triangles between distant cells cross empty
+            space, so it is the sternest of the three.
+
+        Raises
+        ------
+        ValueError
+            If the cells have one feature only, where every field is a gradient, or are fewer than
+            three.
+        """
+        require_counts(n_cells=n_cells, n_triangles=n_triangles)
+        points, _ = self._points(adata, None)
+        if points.shape[1] < 2 or len(points) < 3:
+            raise ValueError(
+                f"The data has {points.shape[1]} features and {len(points)} cells; whether a field "
+                "is a gradient can be asked of two features and three cells on."
+            )
+        rng = np.random.default_rng(self.seed_ if seed is None else seed)
+        few = points[rng.permutation(len(points))[:n_cells]]
+        hessian = self._hessians(few, enable_progress_bar)
+        jacobian = np.eye(points.shape[1]) + self.sigma_data**2 * hessian
+        corners = points[np.stack([rng.permutation(len(points))[:3] for _ in range(n_triangles)])]
+        with warnings.catch_warnings():
+            # Triangles of random cells do leave the data; that is what they are for.
+            warnings.simplefilter("ignore", UserWarning)
+            sides = np.stack(
+                [self.energy_difference(corners[:, i - 1], corners[:, i]) for i in range(3)]
+            )
+        rows = {
+            "reconstruction": _antisymmetry(jacobian),
+            "score": _antisymmetry(hessian),
+            "triangle": np.abs(sides.sum(0)) / np.abs(sides).sum(0),
+        }
+        return pd.DataFrame(
+            [_with_interval(values) for values in rows.values()],
+            index=pd.Index(rows, name="quantity"),
+        )
+
+
+def _antisymmetry(matrices: np.ndarray) -> np.ndarray:
+    """Return |J - J^T|_F / |J + J^T|_F of matrices ``(n, d, d)``."""
+    transposed = matrices.swapaxes(1, 2)
+    apart, together = (
+        np.linalg.norm(m, axis=(1, 2)) for m in (matrices - transposed, matrices + transposed)
+    )
+    return apart / together
+
+
+def _with_interval(values: np.ndarray) -> dict[str, float]:
+    """Return the mean with its 95 % t interval, not below zero, and how many there are."""
+    mean, n = values.mean(), len(values)
+    margin = student_t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return {
+        "estimate": mean,
+        "low": max(mean - margin, 0.0) if n > 1 else np.nan,
+        "high": mean + margin,
+        "n": n,
+    }
