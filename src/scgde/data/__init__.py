@@ -1,7 +1,9 @@
 """Cells into sets: setup fields, row sources, the set loader."""
 
+from ._cell_batches import CellBatch, CellBatches, CellReader
 from ._cells import Cells, SparseCells, dense, total_counts
 from ._clones import clone_labels
+from ._condition_field import CONDITION_KEY, ConditionField
 from ._dataset import SetDataset, padded_sets, set_loader, whole_populations
 from ._fields import (
     BATCH_KEY,
@@ -46,14 +48,19 @@ from ._split import split_cells
 
 __all__ = [
     "BATCH_KEY",
+    "CONDITION_KEY",
     "DONOR_KEY",
     "POPULATION_KEY",
     "SEPARATOR",
     "SET_PRIORS",
     "SIZE_FACTOR_KEY",
     "CategoryField",
+    "CellBatch",
+    "CellBatches",
+    "CellReader",
     "Cells",
     "CellsField",
+    "ConditionField",
     "DiskRows",
     "DonorField",
     "GroupField",

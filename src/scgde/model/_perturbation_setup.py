@@ -15,7 +15,7 @@ from ..data import (
     as_keys,
     text_categories,
 )
-from ._setup import SetupMixin, _refuse_view
+from ._setup import SetupMixin, refuse_view, register
 
 
 class PerturbationSetupMixin(SetupMixin):
@@ -66,7 +66,7 @@ class PerturbationSetupMixin(SetupMixin):
                 f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a "
                 "modality: mdata.mod['rna']."
             )
-        _refuse_view(adata, "adata")
+        refuse_view(adata, "adata")
         keys = [perturbation_key, *as_keys(covariate_key)]
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "perturbation_key", keys)]
         if batch_key is not None:
@@ -77,7 +77,7 @@ class PerturbationSetupMixin(SetupMixin):
         if kwargs.get("source_registry") is None:
             fields[0].validate_field(adata)
             _require_control(adata, perturbation_key, str(control), covariate_key)
-        cls._register(adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
+        register(cls, adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
 
     @classmethod
     def setup_mudata(cls, *args: object, **kwargs: object) -> None:

@@ -88,7 +88,7 @@ class SetupMixin(BaseModelClass):
                 f"adata must be an AnnData, got {type(adata).__name__}. "
                 "For a MuData use setup_mudata."
             )
-        _refuse_view(adata, "adata")
+        refuse_view(adata, "adata")
         populations = as_keys(population_key)
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "population_key", populations)]
         if batch_key is not None:
@@ -98,7 +98,7 @@ class SetupMixin(BaseModelClass):
         if size_factor_key is not None:
             fields.append(SizeFactorField(size_factor_key))
         fields += [LabelField(key) for key in as_keys(labels_key or [])]
-        cls._register(adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
+        register(cls, adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
 
     @classmethod
     def setup_mudata(
@@ -149,7 +149,7 @@ class SetupMixin(BaseModelClass):
                 f"mdata must be a MuData, got {type(mdata).__name__}. "
                 "For an AnnData use setup_anndata."
             )
-        _refuse_view(mdata, "mdata")
+        refuse_view(mdata, "mdata")
         modality = cls._create_modalities_attr_dict(modalities or {}, arguments)
         cells = _cell_modalities(modalities)
         # Data that a setup is transferred to may lack one of several modalities.
@@ -187,36 +187,46 @@ class SetupMixin(BaseModelClass):
             field = ModalCellsField(cells, layer, use_rep)
         else:
             field = MuDataCellsField(layer, use_rep, mod_key=cells[0])
-        cls._register(mdata, field, fields, arguments, **kwargs)
+        register(cls, mdata, field, fields, arguments, **kwargs)
 
-    @classmethod
-    def _register(
-        cls,
-        data: AnnData | MuData,
-        cells: BaseAnnDataField,
-        fields: list[BaseAnnDataField],
-        arguments: dict,
-        source_registry: dict | None = None,
-        **kwargs: object,
-    ) -> None:
-        if kwargs:
-            names = [p for p in inspect.signature(cls.setup_anndata).parameters if p != "kwargs"]
-            raise TypeError(
-                f"setup got unknown arguments {listed(kwargs)}. It takes {listed(names, 12)}."
-            )
-        # All that can be wrong is found before anything is written to the data. Labels and
-        # covariates may be absent in data that a setup is transferred to.
-        cells.validate_field(data)
-        for field in fields:
-            if source_registry is None:
-                field.validate_field(data)
-        _require_constant_labels(data, fields)
-        checks = without_pairing() if isinstance(cells, ModalCellsField) else None
-        manager = AnnDataManager(
-            fields=[cells, *fields], setup_method_args=arguments, validation_checks=checks
+
+def register(
+    cls: type[BaseModelClass],
+    data: AnnData | MuData,
+    cells: BaseAnnDataField,
+    fields: list[BaseAnnDataField],
+    arguments: dict,
+    source_registry: dict | None = None,
+    **kwargs: object,
+) -> None:
+    """Register data with a model class: the cells, their groups (the first field), and more."""
+    if kwargs:
+        names = [p for p in inspect.signature(cls.setup_anndata).parameters if p != "kwargs"]
+        raise TypeError(
+            f"setup got unknown arguments {listed(kwargs)}. It takes {listed(names, 12)}."
         )
-        manager.register_fields(data, source_registry)
-        cls.register_manager(manager)
+    # All that can be wrong is found before anything is written to the data. Labels and
+    # covariates may be absent in data that a setup is transferred to.
+    cells.validate_field(data)
+    for field in fields:
+        if source_registry is None:
+            field.validate_field(data)
+    _require_constant_labels(data, fields)
+    checks = without_pairing() if isinstance(cells, ModalCellsField) else None
+    manager = AnnDataManager(
+        fields=[cells, *fields], setup_method_args=arguments, validation_checks=checks
+    )
+    manager.register_fields(data, source_registry)
+    cls.register_manager(manager)
+
+
+def refuse_view(data: AnnData | MuData, argument: str) -> None:
+    """Raise if data is a view."""
+    if data.is_view:
+        raise ValueError(
+            f"{argument} is a view of another object, which a setup cannot be written to. "
+            f"Copy it first: {argument} = {argument}.copy()."
+        )
 
 
 def _cell_modalities(modalities: dict[str, str | list[str]] | None) -> list[str]:
@@ -260,11 +270,3 @@ def _require_constant_labels(data: AnnData | MuData, fields: list[BaseAnnDataFie
             key = inner.key if isinstance(inner, LabelField) else inner.keys[0]
             if key in obs(field):
                 require_constant(inner, obs(field)[key], codes, names, population_keys)
-
-
-def _refuse_view(data: AnnData | MuData, argument: str) -> None:
-    if data.is_view:
-        raise ValueError(
-            f"{argument} is a view of another object, which a setup cannot be written to. "
-            f"Copy it first: {argument} = {argument}.copy()."
-        )

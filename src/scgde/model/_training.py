@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import logging
 import math
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 import torch
 
@@ -24,8 +21,7 @@ from ..data import (
 )
 from ..nn import moments
 from ..train import SetTrainingPlan, fit
-
-logger = logging.getLogger(__name__)
+from ._after_training import end_training
 
 STEPS_PER_EPOCH = 100
 _MAX_CELLS_FOR_MOMENTS = 50_000
@@ -167,43 +163,11 @@ class TrainingMixin(BaseModelClass):
             max_steps=n_steps,
             **{"gradient_clip_val": 10.0, "log_every_n_steps": per_epoch, **trainer_kwargs},
         )
-        self._extend_history(history)
-        self.steps_done_ += steps
-        self.is_trained_ = steps > 0 or self.is_trained_
         self.train_indices, self.validation_indices = training, held_out
         trained = np.unique(sets.index.codes[training])
         self.trained_populations_ = [str(name) for name in sets.index.names[trained]]
         self.training_runs_.append(arguments)
-        self._require_finite(history)
-        if interrupted:
-            logger.warning(
-                "Training was interrupted after %d of %d steps; the model keeps the weights it "
-                "had reached and can be used, saved or trained further.",
-                steps,
-                n_steps,
-            )
-            raise KeyboardInterrupt
-
-    def _require_finite(self, history: dict[str, pd.DataFrame]) -> None:
-        """Raise if the weights are not finite, warn if only the last training loss is not."""
-        state = self.module.state_dict()
-        wrong = [name for name, values in state.items() if not torch.isfinite(values).all()]
-        if wrong:
-            self.is_trained_ = False
-            raise ValueError(
-                f"Training diverged: {listed(wrong, 3)} of the module are NaN or infinite, and "
-                "the model is of no use. Make it anew and train it with a lower rate, "
-                "plan_kwargs={'lr': ...}; look for features with extreme values in the cells."
-            )
-        losses = history.get("train_loss")
-        if losses is not None and len(losses) and not np.isfinite(float(losses.iloc[-1, 0])):
-            warnings.warn(
-                "The training loss of the last epoch is NaN or infinite, though the weights are "
-                "finite. Look at model.history['train_loss'] before the model is used; train with "
-                "a lower rate, plan_kwargs={'lr': ...}.",
-                UserWarning,
-                stacklevel=3,
-            )
+        end_training(self, history, steps, n_steps, interrupted)
 
     @torch.no_grad()
     def _initialize(self, dataset: SetDataset, rows: np.ndarray, seed: int) -> None:
@@ -276,19 +240,6 @@ class TrainingMixin(BaseModelClass):
             sizes.append(dataset.library(piece, x)[:, 0])
             totals.append(total_counts(x)[:, 0].clamp_min(1.0))
         return torch.cat(sizes), torch.cat(totals)
-
-    def _extend_history(self, history: dict[str, pd.DataFrame]) -> None:
-        """Append to the history of earlier training."""
-        history = {k: v for k, v in history.items() if k not in ("epoch", "step")}
-        if not self.history_:
-            self.history_ = history
-            return
-        for name, new in history.items():
-            old = self.history_.get(name)
-            if old is not None:
-                new.index = new.index + len(old)
-                new.index.name = old.index.name
-            self.history_[name] = new if old is None else pd.concat([old, new])
 
 
 def _sampled(

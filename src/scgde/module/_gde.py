@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +12,11 @@ from ..data import Cells, Modalities, dense
 from ..encoders import ENCODERS, Encoder, ModalEncoder
 from ..generators import GENERATORS
 from ..nn import Standardize, clip, log1p, log_normalize
+from ._base import TrainableModule, TrainingLoss
 from ._modal import CONSISTENCY_WEIGHT, complete_cells, drop_modalities, inconsistency
 
 FUSIONS = ("concatenate", "separate")
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-class GDELoss(NamedTuple):
-    """A scalar to minimise, and what it is made of, for the record."""
-
-    loss: Tensor
-    terms: dict[str, Tensor]
 
 
 def _check(argument: str, cls: type[nn.Module], options: dict | None) -> None:
@@ -38,7 +31,7 @@ def _check(argument: str, cls: type[nn.Module], options: dict | None) -> None:
             raise ValueError(unknown(argument, name, own, f"the options of {cls.__name__}"))
 
 
-class GDEModule(nn.Module):
+class GDEModule(TrainableModule):
     """Set encoder, conditional generator and label heads, tied by one loss.
 
     The encoder sees log-normalised counts where the generator models counts (their logarithms where
@@ -128,8 +121,9 @@ class GDEModule(nn.Module):
         """Columns of a cell: its features and, of several modalities, their indicators."""
         return self.n_features if self.modalities is None else self.modalities.n_columns
 
-    def on_load(self, model: object, **kwargs: object) -> None:
-        """Do nothing: a saved module needs no preparation (scvi-tools calls this)."""
+    def on_step(self, step: int) -> None:
+        """Tell the generator which training step comes, for losses that depend on it."""
+        self.generator.on_step(step)
 
     def encode(self, x: Cells, w: Tensor, library: Tensor | None = None) -> Tensor:
         """Embed sets ``x (B, m, d)`` under weights ``w (B, m)`` as ``(B, n_latent)``."""
@@ -150,7 +144,7 @@ class GDEModule(nn.Module):
             x = log1p(x, self.modalities)
         return x if self.encoder.accepts_sparse else dense(x)
 
-    def loss(self, batch: dict) -> GDELoss:
+    def loss(self, batch: dict) -> TrainingLoss:
         """Return the loss of a batch: the generator's per feature, and auxiliary ones."""
         context, weight = batch["context"], batch["context_weight"]
         z = self.encode(context, weight, batch["context_library"])
@@ -163,7 +157,7 @@ class GDEModule(nn.Module):
             loss, terms[name] = loss + CONSISTENCY_WEIGHT * value, value
         for name, (weight, value) in self.auxiliary_losses(z, batch).items():
             loss, terms[name] = loss + weight * value, value
-        return GDELoss(loss, terms)
+        return TrainingLoss(loss, terms)
 
     def _without_modalities(self, batch: dict, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings, some without one of their modalities, and what that changes."""

@@ -4,6 +4,7 @@ from ._attention import AttentionBlock, MeasureAttention
 from ._linear import MLP, CellLinear, cell_linear, sparse_product
 from ._pool import BlockSlopes, MeanPooledBlock, weighted_mean, weighted_median
 from ._random import seeded
+from ._stacked import StackedLinear
 from ._transform import Standardize, clip, log1p, log_normalize, moments
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "CellLinear",
     "MeanPooledBlock",
     "MeasureAttention",
+    "StackedLinear",
     "Standardize",
     "cell_linear",
     "clip",

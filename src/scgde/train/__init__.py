@@ -1,6 +1,16 @@
 """The Lightning training plan and how it is run."""
 
+from ._dpa import DPAFit, fit_dpa, initialize_members, level_scores
 from ._fit import BestWeights, auto_precision, fit
 from ._plan import SetTrainingPlan
 
-__all__ = ["BestWeights", "SetTrainingPlan", "auto_precision", "fit"]
+__all__ = [
+    "BestWeights",
+    "DPAFit",
+    "SetTrainingPlan",
+    "auto_precision",
+    "fit",
+    "fit_dpa",
+    "initialize_members",
+    "level_scores",
+]

@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .._errors import require_positive
-from ..module import GDELoss, GDEModule
+from ..module import TrainableModule, TrainingLoss
 
 
 class SetTrainingPlan(lightning.LightningModule):
-    """How a module is trained on sets: optimiser, schedule, averaging, what is logged.
+    """How a module is trained: optimiser, schedule, averaging, what is logged.
 
     Logged once an epoch: ``train_loss`` and ``validation_loss``, and the terms they are made of
     under the same prefixes.
@@ -18,7 +18,8 @@ class SetTrainingPlan(lightning.LightningModule):
     Parameters
     ----------
     module
-        What is trained.
+        What is trained: a module with ``loss(batch)``, which returns a
+        :class:`~scgde.module.TrainingLoss`, and ``on_step(step)``.
     n_steps
         Planned number of steps: the learning rate rises over the first tenth of them to ``lr`` and
         falls along a cosine to zero (one cycle).
@@ -35,7 +36,7 @@ class SetTrainingPlan(lightning.LightningModule):
 
     def __init__(
         self,
-        module: GDEModule,
+        module: TrainableModule,
         n_steps: int,
         steps_done: int = 0,
         *,
@@ -48,7 +49,8 @@ class SetTrainingPlan(lightning.LightningModule):
         require_positive(lr=lr)
         self.module, self.n_steps, self.steps_done = module, n_steps, steps_done
         self.lr, self.weight_decay, self.ema_decay = lr, weight_decay, ema_decay
-        module.label_weight = label_weight
+        if hasattr(module, "label_weight"):
+            module.label_weight = label_weight
         self.average: AveragedModel | None = None
 
     def configure_optimizers(self) -> dict:
@@ -80,14 +82,14 @@ class SetTrainingPlan(lightning.LightningModule):
 
     def training_step(self, batch: dict, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        self.module.generator.on_step(self.steps_done + self.global_step)
+        self.module.on_step(self.steps_done + self.global_step)
         return self._logged("train", self.module.loss(batch))
 
     def validation_step(self, batch: dict, batch_idx: int) -> None:
         """Log the loss of a batch of held-out sets."""
         self._logged("validation", self.module.loss(batch))
 
-    def _logged(self, prefix: str, result: GDELoss) -> Tensor:
+    def _logged(self, prefix: str, result: TrainingLoss) -> Tensor:
         values = {f"{prefix}_loss": result.loss}
         values |= {f"{prefix}_{name}": value for name, value in result.terms.items()}
         self.log_dict(

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import stats
+
+from .._errors import require_counts
+from ..nn import seeded
+from ..train import level_scores
+from ._cell_model import CellModel
+from ._progress import tracked
+
+
+class EnergyProfileMixin(CellModel):
+    """The held-out energy score of every level."""
+
+    def get_energy_profile(
+        self,
+        adata: AnnData | None = None,
+        *,
+        n_draws: int = 8,
+        confidence: float = 0.95,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+    ) -> pd.DataFrame:
+        """Return the energy score of held-out cells at every level, with intervals.
+
+        Parameters
+        ----------
+        adata
+            Cells that the model has not seen; by default those held out in training.
+        n_draws
+            Pairs of draws of which each cell's score is an average.
+        confidence
+            Of the intervals: normal, over cells, for the model as it is.
+        seed
+            Seed of the draws; by default the model's.
+        enable_progress_bar
+            Show progress.
+
+        Returns
+        -------
+        DataFrame indexed by ``k``, or by ``population`` and ``k`` where populations were set up:
+        ``estimate``, ``low``, ``high`` (mean energy score L_k, in the data's units to the power
+        beta; with ``standardize="feature"`` of standardised features), ``unexplained``,
+        ``unexplained_low``, ``unexplained_high`` (squared distance of cells to the mean of the
+        decoder's distribution, as a share of that to the mean of these cells), ``n_cells``.
+
+        Raises
+        ------
+        ValueError
+            If no cell was held out, or an argument is out of range.
+        """
+        self._require_trained()
+        require_counts(n_draws=n_draws)
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence!r} must be above 0 and below 1.")
+        index = self._index(adata)
+        rows = self.validation_indices if adata is None else np.flatnonzero(index.codes >= 0)
+        if len(rows) == 0:
+            raise ValueError(
+                "No cells were held out (train_size=1). Pass cells that the model has not seen."
+            )
+        reader, jobs = self._reader(adata), self._jobs(adata, rows)
+        sizes = np.array([sum(len(places) for _, places in job) for job in jobs])
+        losses = np.empty((len(rows), self.module.n_latent + 1))
+        residuals, cells = np.empty_like(losses), np.empty((len(rows), self.module.n_features))
+        with seeded(self.seed_ if seed is None else seed):
+            for job in tracked(jobs, "Scoring", sizes * n_draws, enable_progress_bar):
+                batch = self._batch(reader, rows, job)
+                found = level_scores(self.module, batch["x"], n_draws, batch.get("condition"))
+                x = batch["x"]
+                if self.module.standardize == "feature":  # the units of the scores
+                    x = self.module.standardized(x)
+                for e, places in job:
+                    for values, of_job in zip(
+                        (losses, residuals, cells), (*found, x.cpu().numpy()), strict=True
+                    ):
+                        values[places] = of_job[e, : len(places)]
+        quantile = stats.norm.ppf((1 + confidence) / 2)
+        tables = {}
+        for code, name in enumerate(index.names):
+            own = index.codes[rows] == code
+            if own.any():
+                tables[str(name)] = _profile(losses[own], residuals[own], cells[own], quantile)
+        table = pd.concat(tables, names=["population", "k"])
+        return table if self.setup_arguments["population_key"] else table.droplevel("population")
+
+
+def _profile(
+    losses: np.ndarray, residuals: np.ndarray, cells: np.ndarray, quantile: float
+) -> pd.DataFrame:
+    n = len(losses)
+    variance = cells.var(0, ddof=1).sum() if n > 1 else np.nan
+    columns = {}
+    for name, values in (("estimate", losses), ("unexplained", residuals / variance)):
+        low, high = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
+        mean = values.mean(0)
+        margin = quantile * values.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        columns |= {name: mean, low: mean - margin, high: mean + margin}
+    table = pd.DataFrame(columns, index=pd.RangeIndex(losses.shape[1], name="k"))
+    return table.assign(n_cells=n)
