@@ -119,28 +119,37 @@ def leading(enough: np.ndarray) -> int:
     return len(enough) if enough.all() else int(np.argmin(enough))
 
 
-def levels_above_null(fall: np.ndarray, null: np.ndarray, quantile: float = 0.95) -> int:
+def levels_above_null(fall: np.ndarray, null: np.ndarray, level: float = 0.95) -> int:
     """Return how many leading levels fall further than at the same level on the null.
 
-    Parallel analysis (Horn, Psychometrika 30, 1965), with a quantile over nulls in place of their
-    mean. Of fewer than ``1 / (1 - quantile)`` nulls it is their largest.
+    Parallel analysis (Horn, Psychometrika 30, 1965), with an upper bound for one more null in
+    place of the nulls' mean: of n nulls, taken as normal, mean + t sd sqrt(1 + 1 / n).
 
     Parameters
     ----------
     fall
         Fall of the loss, or variance, at each level, ``(K,)``.
     null
-        The same on nulls, ``(n_nulls, K)``.
-    quantile
-        Of the nulls.
+        The same on two or more nulls, ``(n_nulls, K)``.
+    level
+        One-sided confidence of the bound.
 
     Examples
     --------
     >>> import numpy as np
-    >>> levels_above_null(np.array([5.0, 2.0, 0.4]), np.array([[1.0, 0.9, 0.8]]))
+    >>> levels_above_null(np.array([5.0, 2.0, 0.4]), np.array([[1.0, 0.9, 0.8], [1.1, 0.8, 0.8]]))
     2
     """
-    return leading(fall > np.quantile(null, quantile, axis=0, method="higher"))
+    return leading(fall > null_bound(null, level))
+
+
+def null_bound(null: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return the bound of :func:`levels_above_null`, ``(K,)``."""
+    n = len(null)
+    if n < 2:
+        raise ValueError(f"null has {n} rows; a bound needs two nulls or more.")
+    half = student_t.ppf(level, n - 1) * null.std(0, ddof=1) * np.sqrt(1 + 1 / n)
+    return null.mean(0) + half
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

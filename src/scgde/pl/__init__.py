@@ -3,16 +3,21 @@
 from ._clonal import clonal_information
 from ._comparison import comparison
 from ._figures import population_map, resampled_cells, training_curve
+from ._intrinsic_dimension import intrinsic_dimension
 from ._invariance import invariance_report
 from ._perturbation import perturbation_report, predicted_shift
+from ._score import density_ridges, score_arrows
 
 __all__ = [
     "clonal_information",
     "comparison",
+    "density_ridges",
+    "intrinsic_dimension",
     "invariance_report",
     "perturbation_report",
     "population_map",
     "predicted_shift",
     "resampled_cells",
+    "score_arrows",
     "training_curve",
 ]

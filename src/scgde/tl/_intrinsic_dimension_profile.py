@@ -1,0 +1,117 @@
+"""Distributional principal autoencoders of all populations, subsamples and nulls at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
+
+from ..metrics import dimension_profile, levels_above_null
+from ..train import fit_dpa
+from ._intrinsic_dimension_cells import DimensionCells
+
+# Small networks: a population of a hundred cells cannot teach a large one.
+DPA_DEFAULTS = {
+    "n_latent": 10,
+    "n_hidden": 32,
+    "n_noise": 16,
+    "n_layers": 2,
+    "n_steps": 600,
+    "batch_size": 32,
+    "levels_per_step": 3,
+    "held_out": 0.3,
+    "n_subsamples": 4,
+    "n_nulls": 4,
+}
+QUANTITIES = ("dpa_knee", "dpa_levels", "dpa_above_noise")
+
+
+class DPADimensions(NamedTuple):
+    """Result of :func:`dpa_dimensions`.
+
+    ``estimates``: for each quantity of ``QUANTITIES``, an array ``(P, 3)`` of estimate, low and high;
+    ``null``: the same on a null, ``(P,)``; ``profile``: losses by population and level.
+    """
+
+    estimates: dict[str, np.ndarray]
+    null: dict[str, np.ndarray]
+    profile: pd.DataFrame
+
+
+def dpa_dimensions(
+    names: list[str],
+    cells: list[DimensionCells],
+    n_cells: int,
+    settings: dict,
+    seed: int,
+    with_null: bool,
+    enable_progress_bar: bool,
+) -> DPADimensions:
+    """Train one ensemble on the populations, their subsamples and their nulls; read dimensions.
+
+    Every population is taken at ``n_cells`` cells; subsamples, for the intervals, are half of these
+    and nulls are as large.
+    """
+    settings = dict(settings)
+    n_subsamples = settings.pop("n_subsamples")
+    n_nulls = settings.pop("n_nulls") * with_null
+    rng = np.random.default_rng(seed)
+    sets = []
+    for of in cells:
+        x = of.draw(n_cells, rng)
+        parts = [x]
+        parts += [x[rng.permutation(n_cells)[: n_cells // 2]] for _ in range(n_subsamples)]
+        parts += [of.null(n_cells, rng) for _ in range(n_nulls)]
+        sets += map(of.reduced, parts)
+    settings["n_latent"] = min(settings["n_latent"], sets[0].shape[1])
+    fit = fit_dpa(
+        [x.astype(np.float32) for x in sets],
+        seed=seed,
+        enable_progress_bar=enable_progress_bar,
+        **settings,
+    )
+    step = 1 + n_subsamples + n_nulls
+    estimates = {q: np.full((len(cells), 1 + n_subsamples), np.nan) for q in QUANTITIES}
+    nulls = {q: np.full(len(cells), np.nan) for q in QUANTITIES}
+    tables = []
+    for i, name in enumerate(names):
+        found = [
+            dimension_profile(fit.losses[j], fit.residuals[j], float(fit.variance[j]))
+            for j in range(i * step, (i + 1) * step)
+        ]
+        real, of_nulls = found[: 1 + n_subsamples], found[1 + n_subsamples :]
+        estimates["dpa_knee"][i] = [p.knee for p in real]
+        estimates["dpa_levels"][i] = [p.dimension for p in real]
+        table = real[0].table
+        for column in ("loss", "fall", "unexplained"):
+            table[f"null_{column}"] = np.nan
+        if of_nulls:
+            falls = np.array([p.table["fall"].to_numpy()[1:] for p in of_nulls])
+            estimates["dpa_above_noise"][i] = [
+                levels_above_null(p.table["fall"].to_numpy()[1:], falls) for p in real
+            ]
+            nulls["dpa_knee"][i] = np.mean([p.knee for p in of_nulls])
+            nulls["dpa_levels"][i] = np.mean([p.dimension for p in of_nulls])
+            for column in ("loss", "fall", "unexplained"):
+                table[f"null_{column}"] = np.mean([p.table[column] for p in of_nulls], axis=0)
+        table.insert(0, "population", name)
+        tables.append(table.reset_index())
+    values = {q: _intervals(v) for q, v in estimates.items()}
+    return DPADimensions(values, nulls, pd.concat(tables, ignore_index=True))
+
+
+def _intervals(estimates: np.ndarray) -> np.ndarray:
+    """Return estimate, low and high ``(P, 3)`` of values on all cells and, after, on subsamples.
+
+    The variance over subsamples is pooled over populations: of whole numbers, of few subsamples,
+    it would be zero for some.
+    """
+    first, subsamples = estimates[:, 0], estimates[:, 1:]
+    n = subsamples.shape[1]
+    if n < 2:
+        return np.stack([first, np.full_like(first, np.nan), np.full_like(first, np.nan)], 1)
+    sd = np.sqrt(subsamples.var(1, ddof=1).mean())
+    half = student_t.ppf(0.975, len(estimates) * (n - 1)) * sd
+    return np.stack([first, np.maximum(first - half, 0), first + half], 1)
