@@ -13,7 +13,7 @@ from ..nn import MLP
 from ._base import TrainableModule, TrainingLoss
 
 REGULARIZATIONS = ("denoising", "contractive")
-_MAX_EXACT = 16  # features up to which the Frobenius norm takes fewer passes than it saves in noise
+_MAX_EXACT = 8  # features; each takes a pass
 
 
 class RegularizedAEModule(TrainableModule):
@@ -44,7 +44,7 @@ class RegularizedAEModule(TrainableModule):
         s. It is isotropic noise, so all features have one scale: cells are centred and divided by
         the root of the mean of the features' variances, and ``sigma`` is in units of that.
     regularization
-        ``"denoising"`` or ``"contractive"``. The Frobenius norm is exact up to 16 features; of more
+        ``"denoising"`` or ``"contractive"``. The Frobenius norm is exact up to 8 features; of more
         it is estimated without bias by one random direction a cell (Hutchinson 1990).
 
     Raises
