@@ -87,6 +87,13 @@ class DPAModule(TrainableModule):
         """Where the parameters are."""
         return self.loc.device
 
+    @torch.no_grad()
+    def keep(self, members: Tensor) -> None:
+        """Keep some of the members only, in the order given."""
+        for name, values in [*self.named_parameters(), *self.named_buffers()]:
+            if not name.startswith("condition"):
+                values.data = values.data[members]
+
     @property
     def n_members(self) -> int:
         """How many autoencoders there are."""

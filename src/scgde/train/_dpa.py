@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 
 from .._errors import require_counts
@@ -15,6 +14,7 @@ from ._fit import fit
 from ._plan import SetTrainingPlan
 
 _STEPS_PER_EPOCH = 100
+_N_TO_CHOOSE = 500  # training cells by which one of several starts is chosen
 _ROWS_AT_ONCE = 200_000  # rows of the decoder that an evaluation holds at once
 
 
@@ -37,8 +37,6 @@ class DPAFit:
         Likewise ``|x - E[decoder | z_1..k]|^2``: unbiased, so single values may be below zero.
     variance
         For each set, the total variance of the cells, ``(n_sets,)``.
-    history
-        Losses while training.
     """
 
     module: DPAModule
@@ -47,7 +45,6 @@ class DPAFit:
     losses: list[np.ndarray]
     residuals: list[np.ndarray]
     variance: np.ndarray
-    history: dict[str, pd.DataFrame]
 
 
 def fit_dpa(
@@ -64,6 +61,7 @@ def fit_dpa(
     standardize: str = "scale",
     held_out: float = 0.2,
     cross_fit: bool = False,
+    n_starts: int = 1,
     n_draws: int = 8,
     lr: float = 2e-3,
     seed: int = 0,
@@ -89,6 +87,10 @@ def fit_dpa(
     cross_fit
         Train ``round(1 / held_out)`` members for each set, each without another part, so that every
         cell is scored by a member that has not seen it.
+    n_starts
+        Starts of each autoencoder from other weights, of which the one with the lowest loss on its
+        training cells is kept. Training can end in a fold (a parabola's first latent is then its
+        height; 1 in 8 starts, where this was counted); more starts make that rare.
     n_draws
         Pairs of draws of which scores are averages.
     seed
@@ -105,7 +107,7 @@ def fit_dpa(
         cells, or an argument is out of range.
     """
     sets = _checked(sets)
-    require_counts(n_steps=n_steps, batch_size=batch_size, n_draws=n_draws)
+    require_counts(n_steps=n_steps, batch_size=batch_size, n_starts=n_starts, n_draws=n_draws)
     if not 0 < held_out < 1:
         raise ValueError(f"held_out={held_out!r} must be above 0 and below 1.")
     rng = np.random.default_rng(seed)
@@ -131,16 +133,17 @@ def fit_dpa(
             n_layers,
             n_noise,
             beta,
-            n_members=len(members),
+            n_members=len(members) * n_starts,
             levels_per_step=levels_per_step,
             standardize=standardize,
         )
     every = np.concatenate(sets)
     reader = CellReader(MemoryRows(every))
-    initialize_members(module, reader, train_rows)
+    started_rows = [own for own in train_rows for _ in range(n_starts)]
+    initialize_members(module, reader, started_rows)
     per_epoch = min(_STEPS_PER_EPOCH, n_steps)
-    batches = CellBatches(reader, train_rows, batch_size, per_epoch, seed=seed)
-    history, _, interrupted = fit(
+    batches = CellBatches(reader, started_rows, batch_size, per_epoch, seed=seed)
+    _, _, interrupted = fit(
         SetTrainingPlan(module, n_steps, lr=lr),
         batches.loader(),
         None,
@@ -156,6 +159,12 @@ def fit_dpa(
     if interrupted:
         raise KeyboardInterrupt
     with seeded(seed):
+        if n_starts > 1:
+            some = [rng.choice(own, min(len(own), _N_TO_CHOOSE), False) for own in train_rows]
+            again = [own for own in some for _ in range(n_starts)]
+            loss = np.array([of.mean() for of in _scores(module, every, again, 2)[0]])
+            best = loss.reshape(-1, n_starts).argmin(1) + n_starts * np.arange(len(members))
+            module.keep(torch.from_numpy(best).to(module.device))
         losses, residuals = _scores(module, every, test_rows, n_draws)
     rows, by_set = [], ([], [])
     for i in range(len(sets)):
@@ -166,7 +175,7 @@ def fit_dpa(
         for kept, of_member in zip(by_set, (losses, residuals), strict=True):
             kept.append(np.concatenate([of_member[e] for e in own])[order])
     variance = np.array([cells.var(0, dtype=np.float64).sum() for cells in sets])
-    return DPAFit(module, np.array(members), rows, *by_set, variance, history)
+    return DPAFit(module, np.array(members), rows, *by_set, variance)
 
 
 # What Lightning would say or write for a training inside an analysis.
