@@ -89,7 +89,7 @@ def test_new_cells_of_known_populations(separate, tmp_path):
         again.get_latent_representation(), separate.get_latent_representation(new), atol=1e-5
     )
     new.obs["who"] = new.obs["who"].replace({"b": "stranger"})
-    with pytest.raises(ValueError, match="stranger.*have a network"):
+    with pytest.raises(ValueError, match=r"stranger.*have a network"):
         DPA.load(tmp_path / "dpa", adata=new).get_latent_representation()
 
 
