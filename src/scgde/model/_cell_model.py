@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import require_counts
-from .._scvi import X_KEY, AnnDataManager, BaseModelClass, setup_arguments, state_of
+from .._scvi import X_KEY, AnnDataManager, BaseModelClass, release, setup_arguments, state_of
 from ..data import (
     POPULATION_KEY,
     CellBatches,
@@ -229,6 +229,10 @@ class CellModel(SavingMixin, BaseModelClass):
         self._check_if_trained(
             warn=False, message="The model is not trained: call model.train() first."
         )
+
+    def release(self) -> None:
+        """Let go of the data: scvi-tools keeps every registered AnnData until this is called."""
+        release(self)
 
     @property
     def setup_arguments(self) -> dict:
