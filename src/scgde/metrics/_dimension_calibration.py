@@ -12,7 +12,8 @@ from sklearn.isotonic import isotonic_regression
 from ._local_dimension import raw_dimensions
 
 _DIMENSIONS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 72, 100)
-_CELLS = 3_000  # simulated of each reference and dimension, in sets of the size asked for
+_CELLS = 2_000  # simulated of each reference and dimension, in sets of the size asked for
+_MAX_SETS = 10
 _STEP = 1.2  # ratio of the numbers of cells that curves are simulated for
 
 
@@ -43,16 +44,23 @@ def calibrated_dimensions(raw: np.ndarray, n_cells: int, methods: tuple[str, ...
     ``(n_methods,)``, at most 100.
     """
     n_cells = round(_STEP ** round(np.log(n_cells) / np.log(_STEP)))
-    return np.array([_inverse(n_cells, m)(v) for m, v in zip(methods, raw, strict=True)])
+    inverses = _inverses(n_cells, tuple(methods))
+    return np.array([inverse(value) for inverse, value in zip(inverses, raw, strict=True)])
 
 
 @cache
-def _inverse(n_cells: int, method: str) -> Callable[[float], float]:
-    """Return the map from a raw estimate to a dimension."""
-    curve = [
-        np.mean([raw_dimensions(x, (method,))[0] for x in _references(n_cells, d)])
-        for d in _DIMENSIONS
-    ]
+def _inverses(n_cells: int, methods: tuple[str, ...]) -> list[Callable[[float], float]]:
+    """Return the map from raw estimate to dimension of each method."""
+    curves = np.array(
+        [
+            np.mean([raw_dimensions(x, methods) for x in _references(n_cells, d)], axis=0)
+            for d in _DIMENSIONS
+        ]
+    ).T
+    return [_inverse(curve) for curve in curves]
+
+
+def _inverse(curve: np.ndarray) -> Callable[[float], float]:
     # Equal neighbours, as isotonic regression may leave, have no inverse.
     curve = isotonic_regression(curve) + 1e-9 * np.arange(len(curve))
     inverse = PchipInterpolator(np.append(0, curve), np.append(0, _DIMENSIONS))
@@ -62,7 +70,7 @@ def _inverse(n_cells: int, method: str) -> Callable[[float], float]:
 def _references(n_cells: int, d: int) -> Iterator[np.ndarray]:
     """Iterate over sets of cells of the reference distributions, the same for every method."""
     rng = np.random.default_rng([n_cells, d])
-    for _ in range(max(round(_CELLS / n_cells), 1)):
+    for _ in range(int(np.clip(round(_CELLS / n_cells), 2, _MAX_SETS))):
         direction = rng.normal(size=(n_cells, d))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         yield direction * rng.random((n_cells, 1)) ** (1 / d)

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .._errors import require_counts
 
-_CHUNK = 2_000
+_SLOPE_SHARE = 0.1  # of the sample: a slope takes more neighbours than a mean
 
 
 class LevelSets(NamedTuple):
@@ -89,7 +88,8 @@ def level_sets(
     Returns
     -------
     :class:`LevelSets`, by a straight line fitted to the neighbours, so that at the ends of the
-    latent the mean is not pulled inwards.
+    latent the mean is not pulled inwards. The slope is that of the nearest tenth of the sample: of
+    a narrow window it would be noise.
 
     Raises
     ------
@@ -111,24 +111,34 @@ def level_sets(
             f"n_neighbors={n_neighbors} must be from 3 to the size of the sample, {len(sample)}."
         )
     order = np.argsort(sample_latent, kind="stable")
-    x, z = sample[order], sample_latent[order]
-    windows_x = sliding_window_view(x, n_neighbors, axis=0)  # (m - k + 1, d, k)
-    windows_z = sliding_window_view(z, n_neighbors)
+    x, z = sample[order] - sample.mean(0), sample_latent[order] - sample_latent.mean()
+    at = latent - sample_latent.mean()
+    center, variance, _ = _line_fits(x, z, at, n_neighbors)
+    wide = max(n_neighbors, int(_SLOPE_SHARE * len(z)))
+    slope = _line_fits(x, z, at, wide)[2]
+    return LevelSets(center + sample.mean(0), variance, slope)
+
+
+def _line_fits(
+    x: np.ndarray, z: np.ndarray, at: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return value, squared residual and slope at ``at`` of lines fitted to the k nearest in z.
+
+    ``x (m, d)`` in the order of ``z (m,)``. Of cumulative sums, so that k costs nothing.
+    """
     # The k nearest of sorted values are a window: it starts where the far ends balance.
-    first = np.searchsorted(z[n_neighbors:] + z[: len(z) - n_neighbors], 2 * latent)
-    center, slope = np.empty((2, len(latent), sample.shape[1]))
-    variance = np.empty(len(latent))
-    for start in range(0, len(latent), _CHUNK):
-        piece = slice(start, start + _CHUNK)
-        near, at = windows_x[first[piece]], windows_z[first[piece]]
-        off = at - at.mean(1, keepdims=True)
-        spread = np.maximum(np.square(off).sum(1), np.finfo(float).tiny)
-        mean = near.mean(2)
-        slope[piece] = np.einsum("ndk,nk->nd", near, off) / spread[:, None]
-        rest = near - mean[:, :, None] - slope[piece][:, :, None] * off[:, None]
-        variance[piece] = np.square(rest).sum((1, 2)) / (n_neighbors - 2)
-        center[piece] = mean + slope[piece] * (latent[piece] - at.mean(1))[:, None]
-    return LevelSets(center, variance, slope)
+    first = np.searchsorted(z[k:] + z[: len(z) - k], 2 * at)
+
+    def window(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([np.zeros_like(values[:1]), values.cumsum(0)])
+        return (sums[first + k] - sums[first]) / k
+
+    mean_z, mean_x = window(z), window(x)
+    spread = np.maximum(window(z**2) - mean_z**2, np.finfo(float).tiny)[:, None]
+    slope = (window(x * z[:, None]) - mean_x * mean_z[:, None]) / spread
+    of_x = (window(x**2) - mean_x**2).sum(1)
+    variance = np.maximum(of_x - np.square(slope).sum(1) * spread[:, 0], 0) * k / (k - 2)
+    return mean_x + slope * (at - mean_z)[:, None], variance, slope
 
 
 def levelset_alignment(

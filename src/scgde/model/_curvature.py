@@ -75,8 +75,8 @@ class CurvatureMixin(ScoreMixin):
     ) -> pd.DataFrame:
         r"""Return how far the field is from the gradient of any log density.
 
-        A network that reconstructs is not made to have a symmetric Jacobian (Alain & Bengio 2014,
-        Sec. 3.5); at the optimum it has one. Where it has not, differences of energy depend on the
+        A network that reconstructs is not made to have a symmetric Jacobian; at the optimum of
+        Alain & Bengio (2014) it has one. Where it has not, differences of energy depend on the
         path. (The reconstruction error does not help: it is not an energy.)
 
         Parameters

@@ -112,7 +112,7 @@ class RegularizedAE(CurvatureMixin):
     ) -> AnnData:
         """Draw cells from the model's density, each the end of its own Markov chain.
 
-        Alain & Bengio 2014, Sec. 3.4. The density is that of the cells smoothed with noise of
+        Alain & Bengio 2014, Sec. 4. The density is that of the cells smoothed with noise of
         ``sigma_data``.
 
         Parameters

@@ -50,7 +50,7 @@ class ScoreMixin(CellModel):
     ) -> pd.DataFrame | np.ndarray:
         """Return the gradient of the log density at cells or points.
 
-        Alain & Bengio 2014, Theorem 2: ``(r(x) - x) / s^2``. The density is that of the cells as
+        ``(r(x) - x) / s^2`` (Alain & Bengio 2014, Sec. 3). The density is that of the cells as
         the model sees them, smoothed with normal noise of standard deviation :attr:`sigma_data`.
 
         Parameters
@@ -76,7 +76,7 @@ class ScoreMixin(CellModel):
     ) -> np.ndarray:
         """Return log p(b) - log p(a) of pairs, the score's integral along the straight line.
 
-        Alain & Bengio 2014, Sec. 3.4, by the trapezoid rule. Energies are minus log p, so this is
+        Alain & Bengio 2014, Sec. 4, by the trapezoid rule. Energies are minus log p, so this is
         E(a) - E(b). It depends on the path as far as the field is no gradient
         (:meth:`get_antisymmetry`), and is a guess where the line leaves the data, of which a
         warning tells.

@@ -25,9 +25,9 @@ class RegularizedAEModule(TrainableModule):
         E |r(x + e) - x|^2, \; e \sim N(0, s^2 I) \quad \text{or} \quad
         E \left[ |r(x) - x|^2 + s^2 |\partial r / \partial x|_F^2 \right]
 
-    (Alain & Bengio 2014, Eq. 16 and Eq. 5), and f is then the score. That of the
-    denoising autoencoder is the score of the data smoothed with N(0, s^2 I), exactly (Theorem 1;
-    Vincent 2011); both tend to that of the data as s falls (Theorem 2).
+    (Alain & Bengio 2014, Secs. 2 and 3), and f is then the score. That of the denoising autoencoder
+    is the score of the data smoothed with N(0, s^2 I), exactly (Vincent 2011); both tend to that of
+    the data as s falls.
 
     f is the score of the normal distribution with the cells' (shrunken) covariance C, smoothed
     likewise, plus a network: :math:`f(x) = -(C + s^2 I)^{-1} x + g(x)`. Training starts at the

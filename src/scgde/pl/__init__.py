@@ -3,6 +3,7 @@
 from ._clonal import clonal_information
 from ._comparison import comparison
 from ._figures import population_map, resampled_cells, training_curve
+from ._free_energy_path import free_energy_path
 from ._intrinsic_dimension import intrinsic_dimension
 from ._invariance import invariance_report
 from ._perturbation import perturbation_report, predicted_shift
@@ -12,6 +13,7 @@ __all__ = [
     "clonal_information",
     "comparison",
     "density_ridges",
+    "free_energy_path",
     "intrinsic_dimension",
     "invariance_report",
     "perturbation_report",

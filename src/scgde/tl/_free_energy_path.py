@@ -15,6 +15,7 @@ from ..data import group_cells
 from ..stats import KernelEnergy, arc_length, evenly_spaced, string_method
 
 _MIN_CELLS = 20  # of a population, for a density of its own
+_MIN_POPULATIONS = 6  # for an interval over them
 _STEP, _LONGEST_MOVE = 0.3, 0.5  # of a string's points: of h^2 times the gradient, and of h
 _HIGHEST = 500.0  # energies above are as good as infinite; exp still holds them
 
@@ -65,7 +66,8 @@ def free_energy_path(
         cells anywhere: keep them few.
     population_key
         Column of ``.obs`` with donors, clones or perturbations: energies are also given for each of
-        them along the common path, and the interval of the whole is over populations.
+        them along the common path, and the interval of the whole is over populations if there are
+        six or more.
     score
         Gradient of the log density, ``(n, d) -> (n, d)``, in the same columns: of a score model,
         instead of the kernel density. Energies are then its line integral along the path, without
@@ -230,7 +232,8 @@ def free_energy_path(
             "n_cells": len(rows),
             "energy": "kernel density" if score is None else "score",
             "converged": string.converged,
-            "interval": "95 %, bootstrap over " + ("populations" if len(names) > 1 else "cells"),
+            "interval": "95 %, bootstrap over "
+            + ("populations" if len(names) >= _MIN_POPULATIONS else "cells"),
             "seed": seed,
         },
     }
@@ -304,7 +307,7 @@ def _resamples(
 ) -> np.ndarray:
     """Return how often each cell counts, ``(n_bootstrap, n)``: of drawn cells, or populations."""
     n = len(codes)
-    if len(names) < 2:
+    if len(names) < _MIN_POPULATIONS:
         return rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(float)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
     # Cells in no population are in none of the draws.

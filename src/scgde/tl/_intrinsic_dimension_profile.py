@@ -31,7 +31,7 @@ QUANTITIES = ("dpa_knee", "dpa_levels", "dpa_above_noise")
 class DPADimensions(NamedTuple):
     """Result of :func:`dpa_dimensions`.
 
-    ``estimates``: for each quantity of ``QUANTITIES``, an array ``(P, 3)`` of estimate, low and high;
+    ``estimates``: for each quantity of ``QUANTITIES``, estimate, low and high, ``(P, 3)``;
     ``null``: the same on a null, ``(P,)``; ``profile``: losses by population and level.
     """
 

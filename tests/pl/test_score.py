@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from anndata import AnnData
+
+import scgde
+from scgde.model import RegularizedAE
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def cells():
+    x = np.random.default_rng(0).normal(size=(400, 2)).astype(np.float32)
+    adata = AnnData(x, obsm={"X_map": x.copy()})
+    adata.obs["side"] = np.where(x[:, 0] > 0, "right", "left")
+    adata.obs["height"] = x[:, 1]
+    RegularizedAE.setup_anndata(adata)
+    model = RegularizedAE(adata, n_hidden=8)
+    model.train(max_steps=1, accelerator="cpu", enable_progress_bar=False)
+    scgde.tl.score_field(adata, model, basis="map")
+    scgde.tl.density_ridges(adata, model, 1, enable_progress_bar=False)
+    return adata
+
+
+def test_arrows_point_to_the_middle(cells):
+    ax = scgde.pl.score_arrows(cells, "map", kind="arrows", color="side", n_grid=15)
+    (quiver,) = (c for c in ax.collections if isinstance(c, mpl.quiver.Quiver))
+    drawn = ~np.ma.getmaskarray(np.ma.masked_invalid(quiver.U))
+    assert 0.2 < drawn.mean() < 1
+    inward = -(quiver.X * quiver.U + quiver.Y * quiver.V)[drawn]
+    assert (inward > 0).mean() > 0.9
+    assert {t.get_text() for t in ax.get_legend().get_texts()} == {"left", "right"}
+    stream = scgde.pl.score_arrows(cells, "X_map", color="height")
+    assert any(len(c.get_paths()) > 50 for c in stream.collections)
+    assert stream.get_xlabel() == "map 1"
+    plt.close("all")
+
+
+def test_ridge_points_are_those_that_arrived(cells):
+    cells = cells.copy()
+    cells.obs["ridge_converged"] = np.arange(cells.n_obs) < 100
+    ax = scgde.pl.density_ridges(cells, use_rep="X")
+    behind, ridge = (c.get_offsets() for c in ax.collections)
+    np.testing.assert_allclose(behind, cells.X, rtol=1e-5)
+    np.testing.assert_allclose(ridge, cells.obsm["ridge"][:100], rtol=1e-5)
+    alone = scgde.pl.density_ridges(cells, dims=(1, 0), color="side")
+    assert sum(len(c.get_offsets()) for c in alone.collections) == 100
+    assert alone.get_xlabel() == "feature 2"
+    plt.close("all")
+
+
+def test_mistakes_are_named(cells):
+    with pytest.raises(KeyError, match="X_umap"):
+        scgde.pl.score_arrows(cells)
+    with pytest.raises(KeyError, match=r"tl\.score_field"):
+        scgde.pl.score_arrows(cells, "map", key="field")
+    with pytest.raises(ValueError, match="kind"):
+        scgde.pl.score_arrows(cells, "map", kind="lines")
+    with pytest.raises(KeyError, match="color"):
+        scgde.pl.score_arrows(cells, "map", color="nothing")
+    with pytest.raises(ValueError, match="dims"):
+        scgde.pl.density_ridges(cells, dims=(0, 2))
+    with pytest.raises(KeyError, match="ridg"):
+        scgde.pl.density_ridges(cells, key="ridg")
+    with pytest.raises(KeyError, match="use_rep"):
+        scgde.pl.density_ridges(cells, use_rep="X_pca")
+    plt.close("all")
