@@ -1,6 +1,6 @@
 """The score that regularized autoencoders learn: on a mixture whose score is known, and on cells.
 
-    python -m benchmarks._dpa_score
+    python -m benchmarks.dpa score
 
 Mixture of three normals (equal weights, 10,000 points of it train): R2 of the score at 5,000
 held-out points against the score of the smoothed and of the unsmoothed density, correlation of log
@@ -40,14 +40,14 @@ Row = tuple[str, str, str, float]  # data, model, quantity, value
 
 
 def score(
-    sigmas: Sequence[float] = (0.05, 0.1, 0.2, 0.4), seeds: Sequence[int] = (0, 1, 2)
+    n_seeds: int = 3, n_steps: int = 3_000, sigmas: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
 ) -> pd.DataFrame:
-    """Write and return the table of scores; it is written after each seed."""
+    """Return the table of scores; it is written after each seed, should the run be stopped."""
     start, rows = time.perf_counter(), []
-    for seed in track(seeds, "Seeds"):
-        rows += [(0.2, seed, *row) for row in _cells(0.2, seed)]
+    for seed in track(range(n_seeds), "Seeds"):
+        rows += [(0.2, seed, *row) for row in _cells(0.2, seed, n_steps)]
         for s in sigmas:
-            rows += [(s, seed, *row) for row in _mixture(s, seed)]
+            rows += [(s, seed, *row) for row in _mixture(s, seed, n_steps)]
         summary = _summary(rows)
         write(summary.round(5), "dpa_score", time.perf_counter() - start)
     return summary
@@ -65,7 +65,7 @@ def _summary(rows: list[tuple]) -> pd.DataFrame:
     return summary
 
 
-def _mixture(s: float, seed: int) -> Iterator[Row]:
+def _mixture(s: float, seed: int, n_steps: int) -> Iterator[Row]:
     rng = np.random.default_rng(seed)
     train, test, held_out = (_draw(n, rng) for n in (10_000, 5_000, 4_000))
     scale = np.sqrt(train.var(0).mean())
@@ -77,16 +77,16 @@ def _mixture(s: float, seed: int) -> Iterator[Row]:
             yield "mixture", name, f"R2 of the {quantity} score", _r2(predicted, truth)
 
     for regularization in ("denoising", "contractive"):
-        model = _trained(AnnData(train), s / scale, seed, regularization=regularization)
+        model = _trained(AnnData(train), s / scale, seed, n_steps, regularization=regularization)
         yield from of_score(regularization, model.get_score(x=test))
         with warnings.catch_warnings():  # lines between random points cross empty space
             warnings.simplefilter("ignore", UserWarning)
             found = model.energy_difference(*pairs)
         correlation = np.corrcoef(found, log_ratio)[0, 1]
         yield "mixture", regularization, "correlation of log ratios", correlation
-        for method, n_steps in (("metropolis_hastings", 300), ("langevin", 2_000)):
+        for method, length in (("metropolis_hastings", 300), ("langevin", 2_000)):
             sample = model.sample_mcmc(
-                2_000, method, n_steps, init="normal", seed=seed, enable_progress_bar=False
+                2_000, method, length, init="normal", seed=seed, enable_progress_bar=False
             )
             name = f"{regularization}, {method}"
             yield "mixture", name, "energy distance to held out", _energy(sample.X, held_out)
@@ -105,12 +105,12 @@ def _mixture(s: float, seed: int) -> Iterator[Row]:
         yield "mixture", name, "energy distance to held out", _energy(sample, held_out)
 
 
-def _cells(sigma: float, seed: int) -> Iterator[Row]:
+def _cells(sigma: float, seed: int, n_steps: int) -> Iterator[Row]:
     adata = datasets.load("schulteschrepping2020")
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.pca(adata, n_comps=10)
-    model = _trained(adata, sigma, seed, use_rep="X_pca")
+    model = _trained(adata, sigma, seed, n_steps, use_rep="X_pca")
     x = adata.obsm["X_pca"].astype(np.float64)
     train, held_out = x[model.train_indices], x[model.validation_indices]
     noise = np.random.default_rng(seed).normal(size=(20, *held_out.shape))
@@ -134,12 +134,17 @@ def _cells(sigma: float, seed: int) -> Iterator[Row]:
 
 
 def _trained(
-    adata: AnnData, sigma: float, seed: int, use_rep: str | None = None, **options: object
+    adata: AnnData,
+    sigma: float,
+    seed: int,
+    n_steps: int,
+    use_rep: str | None = None,
+    **options: object,
 ) -> RegularizedAE:
     RegularizedAE.setup_anndata(adata, use_rep=use_rep)
     model = RegularizedAE(adata, sigma=sigma, seed=seed, **options)
     model.train(
-        max_steps=3_000,
+        max_steps=n_steps,
         batch_size=512 if model.module.regularization == "denoising" else 128,
         accelerator="cpu",
         enable_progress_bar=False,
@@ -191,12 +196,3 @@ def _r2(predicted: np.ndarray, truth: np.ndarray) -> float:
 def _energy(x: np.ndarray, y: np.ndarray) -> float:
     x, y = (torch.from_numpy(np.asarray(a, dtype=np.float64))[None] for a in (x, y))
     return distances.energy_distance(x, y).item()
-
-
-def main() -> None:
-    print(score().to_string())
-
-
-if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="lightning")
-    main()
