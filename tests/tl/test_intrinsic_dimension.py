@@ -37,7 +37,7 @@ def dimension(adata, key="shape", **kwargs):
 def analysed():
     adata = shapes()
     adata.uns["result"] = dimension(
-        adata, methods=("dpa", "twonn", "gride", "mle"), dpa_kwargs={"n_steps": 150}
+        adata, methods=("dpa", "twonn", "gride", "mle"), dpa_kwargs={"n_steps": 500}
     )
     return adata
 
@@ -59,9 +59,9 @@ def test_the_autoencoder_stands_beside(analysed):
     result, details = (
         analysed.uns[k] for k in ("intrinsic_dimension", "intrinsic_dimension_details")
     )
-    assert result.loc["line", "dpa_knee"] == 1
+    assert result.loc["line", "dpa_knee"] <= 2
     assert result.loc["line", "dpa_above_noise"] <= 2
-    assert result.loc["cube", "dpa_knee"] > 1
+    assert 3 <= result.loc["cube", "dpa_knee"] <= 6
     profile = details["profile"]
     assert set(profile["population"]) == set(result.index)
     line = profile[profile["population"] == "line"].set_index("k")

@@ -108,6 +108,9 @@ def intrinsic_dimension(
         principal components) that explain more than at the same level on the null.
     ``pca_above_noise``, ``dpa_knee``, ``dpa_levels``, ``dpa_above_noise`` and each estimator
         See :func:`~scgde.metrics.dimension_profile`; by method.
+    ``dpa_next_latent``
+        p-value of the latent after the knee given those before it, on held-out cells
+        (:func:`~scgde.metrics.conditional_randomization_test`); NaN of fewer than 40.
     ``reasoning``
         In words.
 
@@ -165,6 +168,10 @@ def intrinsic_dimension(
     spans = {i: _span(cells[i]) for i in kept}
     long = _by_method(index.names, kept, found, local_methods, dpa)
     result = _by_population(index.names, kept, long, spans, local_methods, n_cells)
+    if dpa is not None:
+        place = result.columns.get_loc("reasoning")
+        result.insert(place, "dpa_next_latent", np.nan)
+        result.iloc[kept, place] = dpa.next_latent
     details = {
         "methods": long,
         "params": {
@@ -214,7 +221,7 @@ def _methods(methods: Iterable[str]) -> tuple[str, ...]:
 def _dpa_settings(dpa_kwargs: dict | None) -> dict:
     given = dict(dpa_kwargs or {})
     for name in given:
-        allowed = (*DPA_DEFAULTS, "beta", "lr", "cross_fit", "n_draws", "accelerator", "devices")
+        allowed = (*DPA_DEFAULTS, "beta", "cross_fit", "n_draws", "accelerator", "devices")
         if name not in allowed:
             raise ValueError(unknown("dpa_kwargs", name, allowed, "the arguments"))
     settings = {**DPA_DEFAULTS, **given}

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.stats import t as student_t
 
-from ..metrics import dimension_profile, levels_above_null
-from ..train import fit_dpa
+from ..metrics import conditional_randomization_test, dimension_profile, levels_above_null
+from ..train import DPAFit, fit_dpa
 from ._intrinsic_dimension_cells import DimensionCells
 
 # Small networks: a population of a hundred cells cannot teach a large one.
@@ -21,10 +22,12 @@ DPA_DEFAULTS = {
     "n_steps": 600,
     "batch_size": 32,
     "levels_per_step": 3,
+    "lr": 5e-3,
     "held_out": 0.3,
     "n_subsamples": 4,
     "n_nulls": 4,
 }
+_MIN_FOR_TEST, _N_DRAWS = 40, 99  # of the conditional randomisation test
 QUANTITIES = ("dpa_knee", "dpa_levels", "dpa_above_noise")
 
 
@@ -32,12 +35,14 @@ class DPADimensions(NamedTuple):
     """Result of :func:`dpa_dimensions`.
 
     ``estimates``: for each quantity of ``QUANTITIES``, estimate, low and high, ``(P, 3)``;
-    ``null``: the same on a null, ``(P,)``; ``profile``: losses by population and level.
+    ``null``: the same on a null, ``(P,)``; ``profile``: losses by population and level;
+    ``next_latent (P,)``: p-values of the latent after the knee.
     """
 
     estimates: dict[str, np.ndarray]
     null: dict[str, np.ndarray]
     profile: pd.DataFrame
+    next_latent: np.ndarray
 
 
 def dpa_dimensions(
@@ -99,7 +104,34 @@ def dpa_dimensions(
         table.insert(0, "population", name)
         tables.append(table.reset_index())
     values = {q: _intervals(v) for q, v in estimates.items()}
-    return DPADimensions(values, nulls, pd.concat(tables, ignore_index=True))
+    mains = np.arange(len(cells)) * step
+    next_latent = _next_latents(fit, [sets[j] for j in mains], mains, estimates["dpa_knee"][:, 0])
+    return DPADimensions(values, nulls, pd.concat(tables, ignore_index=True), next_latent)
+
+
+@torch.no_grad()
+def _next_latents(
+    fit: DPAFit, sets: list[np.ndarray], which: np.ndarray, knees: np.ndarray
+) -> np.ndarray:
+    """Return p-values of the latent after the knee given those before it, on held-out cells.
+
+    NaN where fewer than 40 cells were held out, or the knee is the last level.
+    """
+    p_values = np.full(len(sets), np.nan)
+    if len(fit.members) > len(fit.losses):  # cross-fitted: no one autoencoder of all cells
+        return p_values
+    held_out = np.stack([x[fit.rows[j]] for x, j in zip(sets, which, strict=True)])
+    if held_out.shape[1] < _MIN_FOR_TEST:
+        return p_values
+    fit.module.keep(torch.from_numpy(which).to(fit.module.device))
+    x = torch.from_numpy(held_out).float().to(fit.module.device)
+    z = fit.module.encode(x).cpu().numpy()
+    for i, knee in enumerate(knees.astype(int)):
+        if knee < z.shape[2]:
+            p_values[i] = conditional_randomization_test(
+                held_out[i], z[i, :, knee], z[i, :, :knee], n_draws=_N_DRAWS
+            ).p_value
+    return p_values
 
 
 def _intervals(estimates: np.ndarray) -> np.ndarray:
