@@ -38,7 +38,8 @@ def test_the_path_lies_where_its_cells_lie(adata):
 
 
 def test_after_a_score_and_of_a_subset(adata):
-    find(adata, score=lambda x: -x, key_added="by_score")
+    with pytest.warns(UserWarning, match="max_steps=5"):
+        find(adata, score=lambda x: -x, key_added="by_score", max_steps=5)
     subset = adata[::2].copy()
     axes = plt.subplots(1, 2)[1]
     cells, profile = scgde.pl.free_energy_path(subset, key="by_score", axes=tuple(axes))

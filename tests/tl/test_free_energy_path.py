@@ -48,8 +48,9 @@ def test_it_follows_the_arc_and_not_the_chord(followed):
     length = result["path"]["arc_length"].iloc[-1]
     assert length == pytest.approx(3 * np.pi, rel=0.1)
     along = followed.obs[KEY]
-    between = (followed.obs["state"] == "between") & along.notna()
-    assert between.sum() > 500
+    above = followed.obsm["X_pca"][:, 1] > 0  # below, angles start anew
+    between = (followed.obs["state"] == "between") & along.notna() & above
+    assert between.sum() > 450
     x = followed.obsm["X_pca"][between]
     angle = np.pi - np.arctan2(x[:, 1], x[:, 0])
     assert np.corrcoef(along[between], angle)[0, 1] > 0.99
@@ -73,10 +74,10 @@ def test_populations_have_energies_of_their_own(followed):
 def test_the_pass_is_as_high_as_the_density_says():
     """Two normals 2 a apart in the first of two coordinates: F(0) - F(a) is known."""
     rng, a = np.random.default_rng(0), 2.0
-    x = rng.normal(size=(4_000, 2)) + np.repeat([[-a, 0], [a, 0]], 2_000, axis=0)
+    x = rng.normal(size=(2_000, 2)) + np.repeat([[-a, 0], [a, 0]], 1_000, axis=0)
     adata = AnnData(x.astype(np.float32))
     adata.obsm["X_pca"] = x
-    adata.obs["state"] = ["l"] * 2_000 + ["r"] * 2_000
+    adata.obs["state"] = ["l"] * 1_000 + ["r"] * 1_000
     table = find(adata, "l", "r", bandwidth=0.3)
     # The kernel widens the normals.
     variance = 1 + 0.3**2
@@ -143,7 +144,7 @@ def test_mistakes_are_named():
 
 
 def test_kernel_energy():
-    x = np.random.default_rng(0).normal(size=(3_000, 2))
+    x = np.random.default_rng(0).normal(size=(2_000, 2))
     energy = KernelEnergy(x)
     at = np.array([[0.0, 0], [1, 1], [-1.5, 0]])
     known = np.log(2 * np.pi) + np.square(at).sum(1) / 2
@@ -153,8 +154,8 @@ def test_kernel_energy():
         move = step * np.eye(2)[axis]
         slope = (energy(at + move) - energy(at - move)) / (2 * step)
         np.testing.assert_allclose(energy.gradient(at)[:, axis], slope, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(energy(at, np.ones((1, 3_000)))[0], energy(at))
-    twice = np.ones((1, 3_000))
+    np.testing.assert_allclose(energy(at, np.ones((1, 2_000)))[0], energy(at))
+    twice = np.ones((1, 2_000))
     twice[0, :1_000] = 2
     repeated = KernelEnergy(np.concatenate([x, x[:1_000]]), energy.bandwidth)
     np.testing.assert_allclose(energy(at, twice)[0], repeated(at))

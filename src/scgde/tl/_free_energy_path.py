@@ -128,7 +128,7 @@ def free_energy_path(
     >>> sc.pp.normalize_total(adata), sc.pp.log1p(adata), sc.pp.pca(adata)
     (None, None, None)
     >>> barriers = scgde.tl.free_energy_path(
-    ...     adata, adata.obs_names[0], adata.obs_names[1], n_dims=3, n_bootstrap=20
+    ...     adata, *adata.obs_names[:2], n_dims=3, n_bootstrap=20, enable_progress_bar=False
     ... )
     >>> barriers["direction"].tolist()
     ['forward', 'backward']
