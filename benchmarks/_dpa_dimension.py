@@ -1,18 +1,12 @@
 """Intrinsic dimension: known shapes, coverage of intervals, and real cells with a null.
 
-    python -m benchmarks._dpa_dimension dimension
-    python -m benchmarks._dpa_dimension coverage
-    python -m benchmarks._dpa_dimension cells
-
 The 24 shapes are those of scikit-dimension (``BenchmarkManifolds``). Others, which no choice was
 made on: random smooth maps of normal or uniform variables (with and without noise), and tori.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +19,6 @@ import scgde
 from scgde.metrics import dimension_consensus, dimension_profile, subsampled_estimate
 from scgde.metrics._dimension_consensus import consensus_values
 from scgde.train import fit_dpa
-
-from ._results import write
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 METHODS = ("twonn", "gride", "mle", "mada", "mom", "tle")
@@ -81,14 +73,21 @@ def dimension(n_seeds: int = 3, sizes: tuple[int, ...] = (300, 750, 1_500)) -> p
     )
 
 
-def knees(n: int, n_latent: int = 24, n_steps: int = 2_000) -> list[tuple]:
+def knees(n: int, n_latent: int = 24, n_steps: int = 1_000) -> list[tuple]:
     """Return the knee of an autoencoder of each of the 24 shapes, all trained at once."""
     shapes = list(benchmark_manifolds(n, 0))
     width = max(x.shape[1] for _, _, x in shapes)
     # Columns of zeros change no distance, and let all be members of one ensemble.
     sets = [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for _, _, x in shapes]
     fit = fit_dpa(
-        sets, n_latent=n_latent, n_steps=n_steps, levels_per_step=4, enable_progress_bar=False
+        sets,
+        n_latent=n_latent,
+        n_hidden=64,
+        n_noise=16,
+        n_steps=n_steps,
+        levels_per_step=4,
+        lr=4e-3,
+        enable_progress_bar=False,
     )
     return [
         ("benchmark", n, 0, name, d, "dpa knee", dimension_profile(losses).knee)
@@ -162,23 +161,3 @@ def cells() -> pd.DataFrame:
         table.insert(0, "cohort", cohort)
         tables.append(table.reset_index().assign(cohort_s=round(seconds)))
     return pd.concat(tables, ignore_index=True)
-
-
-TABLES = {"dimension": dimension, "coverage": coverage, "cells": cells}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("table", choices=TABLES)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    started = time.perf_counter()
-    table = TABLES[options.table]().round(4)
-    print(table.to_string())
-    write(table, f"dpa_{options.table}", time.perf_counter() - started)
-
-
-if __name__ == "__main__":
-    main()

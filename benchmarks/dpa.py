@@ -46,7 +46,6 @@ TABLES = {
 SUMMARIES = {
     "mfep": _dpa_mfep.mfep_summary,
     "alignment": _dpa_alignment.alignment_summary,
-    "dimension": _dpa_dimension.summary,
 }
 
 
