@@ -102,10 +102,6 @@ def explained(estimates: pd.Series, span: int, knee: int | None = None) -> str:
         words.append(f"as many as the {span} linear dimensions that the cells span")
     if knee is not None and knee > _APART * middle:
         words.append(f"the shape needs {knee} coordinates to embed, locally {middle:.1f}")
-    elif knee is not None and knee * _APART < middle:
-        words.append(
-            f"an autoencoder gains little after {knee} coordinates: the others vary too little"
-        )
     return "; ".join(words)
 
 
