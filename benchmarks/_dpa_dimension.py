@@ -151,8 +151,8 @@ def cells() -> pd.DataFrame:
         else:
             adata = anndata.read_h5ad(SHARED / "stephenson2021_covid_pbmc_pca50.h5ad")
             adata.obsm["X_pca"] = adata.X
-            options = {"population_key": "sample", "use_rep": "X_pca"}
-            options |= {"groupby": "status", "donor_key": "patient"}
+            options = {"population_key": "patient", "use_rep": "X_pca"}
+            options |= {"groupby": "status"}
         table = scgde.tl.intrinsic_dimension(adata, **options, enable_progress_bar=False)
         seconds = time.perf_counter() - started
         details = adata.uns["intrinsic_dimension_details"]
