@@ -537,7 +537,7 @@ def test_training_that_diverges_is_an_error(mosaic):
     assert not model.is_trained_
     model = model_of(mosaic)
     with pytest.warns(UserWarning, match="loss of the last epoch is NaN"):
-        model._require_finite({"train_loss": pd.DataFrame({"train_loss": [1.0, np.nan]})})
+        require_finite(model, {"train_loss": pd.DataFrame({"train_loss": [1.0, np.nan]})})
 
 
 def test_a_generator_that_needs_complete_cells(patients):

@@ -34,7 +34,7 @@ def end_training(
     model.history_ = _longer(model.history_, history)
     model.steps_done_ += n_steps
     model.is_trained_ = n_steps > 0 or model.is_trained_
-    _require_finite(model, history)
+    require_finite(model, history)
     if interrupted:
         logger.warning(
             "Training was interrupted after %d of %d steps; the model keeps the weights it "
@@ -62,7 +62,7 @@ def _longer(
     return joined
 
 
-def _require_finite(model: BaseModelClass, history: dict[str, pd.DataFrame]) -> None:
+def require_finite(model: BaseModelClass, history: dict[str, pd.DataFrame]) -> None:
     """Raise if the weights are not finite, warn if only the last training loss is not."""
     state = model.module.state_dict()
     wrong = [name for name, values in state.items() if not torch.isfinite(values).all()]
