@@ -15,6 +15,7 @@ from mudata import MuData
 
 import scgde
 from scgde.encoders import ENCODERS, Encoder
+from scgde.model._after_training import require_finite
 from scgde.module._modal import complete_cells, drop_modalities, inconsistency
 
 from ..conftest import fit
