@@ -1,16 +1,11 @@
 """Level sets of an encoder against the score of the data: table ``alignment``.
 
-    python -m benchmarks._dpa_alignment --seeds 5
-
 On the Muller-Brown potential the score is known: minus its gradient over kT. Mean and variance of
 the data given the first latent come from the 1,000 nearest of 200,001 frames; the metrics are of
 2,000 others. The published cosine stands beside those that can fail: it is 1 for every encoder.
 """
 
 from __future__ import annotations
-
-import argparse
-import time
 
 import pandas as pd
 import torch
@@ -19,7 +14,6 @@ from scgde.datasets import muller_brown, muller_brown_gradient
 from scgde.metrics import level_sets, levelset_alignment, levelset_cosine
 
 from ._dpa_mfep import encoders, frames
-from ._results import write
 
 METHODS = ("DPA", "DPA, beta = 2", "nested AE", "AE", "PCA", "random encoder")
 _KT = 2.5
@@ -66,23 +60,3 @@ def alignment_summary(table: pd.DataFrame) -> pd.DataFrame:
     significant = of["p_value"].agg(lambda p: (p <= 0.05).mean())
     summary["significant"] = significant.where(summary["null"].notna())
     return summary.reset_index()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    options = parser.parse_args()
-    start = time.perf_counter()
-    table = alignment(options.seeds, options.steps, options.batch_size)
-    print(alignment_summary(table).round(3).to_string(index=False))
-    seconds = time.perf_counter() - start
-    write(table, "dpa_alignment_seeds", seconds)
-    write(alignment_summary(table), "dpa_alignment", seconds)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
+from scgde.datasets import manifold
 from scgde.metrics import dimension_profile, extraneous_latents
 from scgde.train import DPAFit, fit_dpa
 
@@ -22,7 +23,7 @@ OPTIONS = {
     "n_noise": 16,
     "batch_size": 256,
     "lr": 3e-3,
-    "n_starts": 2,
+    "n_starts": 4,
     "enable_progress_bar": False,
 }
 
@@ -95,7 +96,7 @@ def make(name: str, seed: int) -> np.ndarray:
     if name == "normal":
         return np.c_[3 * t, rng.normal(size=N_CELLS)]
     if name == "parabola":
-        return np.c_[t, t**2]
+        return manifold("parabola", N_CELLS, seed=seed).X
     return np.c_[t, 0 * t] + (0.1 if name == "noisy line" else 0) * rng.normal(size=(N_CELLS, 2))
 
 

@@ -1,7 +1,5 @@
 """Minimum free-energy path on the Muller-Brown potential: table ``mfep``.
 
-    python -m benchmarks._dpa_mfep --seeds 10
-
 A million Langevin steps are encoded by a DPA and by controls of the same width, steps and batch.
 The path that a latent follows from one minimum towards the other is compared with the true one, by
 the string method. Every seed is a row; a march that broke off counts as infinitely far. "first" is
@@ -11,8 +9,6 @@ takes knowing it.
 
 from __future__ import annotations
 
-import argparse
-import time
 from functools import lru_cache
 
 import numpy as np
@@ -25,7 +21,6 @@ from scgde.stats import string_method
 from scgde.train import fit_dpa
 
 from ._dpa_baselines import BASELINES, Encoders, fit_baseline
-from ._results import write
 
 # Exponent and latents of the DPAs: the default, and all other settings that were tried.
 DPAS = {
@@ -148,26 +143,3 @@ def mfep_summary(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    options = parser.parse_args()
-    start = time.perf_counter()
-    tables = []
-    for method in options.methods:
-        tables.append(mfep(options.seeds, options.steps, options.batch_size, (method,)))
-        print(mfep_summary(tables[-1]).round(3).to_string(index=False), flush=True)
-    table, seconds = pd.concat(tables), time.perf_counter() - start
-    write(table, "dpa_mfep_seeds", seconds)
-    write(mfep_summary(table), "dpa_mfep", seconds)
-
-
-if __name__ == "__main__":
-    main()
