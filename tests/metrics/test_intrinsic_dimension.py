@@ -176,6 +176,16 @@ def test_the_randomization_test_has_its_level_and_power():
     assert [p_value(seed, 2.0) for seed in range(2)] == [0.05] * 2
 
 
+def test_few_cells_of_a_curve_do_not_reject():
+    # Where u is a function of z, a coarse estimate of it would reject nearly every time.
+    def p_value(seed):
+        t = np.random.default_rng(seed).normal(size=100)
+        x = np.stack([t, np.sin(2 * t)], 1)
+        return conditional_randomization_test(x, np.cos(1.5 * t), t, n_draws=19, seed=seed).p_value
+
+    assert (np.array([p_value(seed) for seed in range(8)]) <= 0.05).sum() <= 2
+
+
 def test_a_function_of_the_other_latents_says_nothing_new():
     t = np.random.default_rng(0).uniform(-1, 1, 400)
     found = conditional_randomization_test(np.stack([t, t**2], 1), np.sin(2 * t), t, n_draws=19)

@@ -8,6 +8,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 import scgde
+from scgde.tl._intrinsic_dimension_profile import _next_latents
+from scgde.train import fit_dpa
 
 N = 103  # one of the sizes that curves are simulated for, and so is its half, but for rounding
 
@@ -69,6 +71,21 @@ def test_the_autoencoder_stands_beside(analysed):
     # Only neighbour estimators make the consensus.
     median = result[["twonn", "gride", "mle"]].median(axis=1)
     np.testing.assert_allclose(result["estimate"], median)
+
+
+def test_the_next_latent_is_tested_given_those_before_it(analysed):
+    # A fifth of N cells is too few for the test.
+    assert analysed.uns["intrinsic_dimension"]["dpa_next_latent"].isna().all()
+    rng = np.random.default_rng(0)
+    across = rng.uniform(-1, 1, (2, 500, 2)).astype(np.float32)
+    across[0, :, 1] = 0
+    sets = list(across @ rng.normal(size=(2, 4)).astype(np.float32))
+    fit = fit_dpa(sets, n_latent=3, n_hidden=32, n_noise=8, n_steps=600, enable_progress_bar=False)
+    both = np.arange(2)
+    line, plane = _next_latents(fit, sets, both, np.array([1.0, 1.0]))
+    assert line > 0.05
+    assert plane == 0.01  # the least that 99 draws can give
+    assert np.isnan(_next_latents(fit, sets, both, np.array([3.0, 3.0]))).all()
 
 
 def test_results_survive_a_file(analysed, tmp_path):

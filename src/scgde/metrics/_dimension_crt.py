@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_solve
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.neighbors import NearestNeighbors
 
 from .._errors import require_counts, require_positive, require_zero_or_more
 
 _MAX_CELLS = 2_000
+_MAX_FOR_KERNEL = 300  # by which the kernel is fitted
 
 
 class RandomizationTest(NamedTuple):
@@ -42,8 +48,8 @@ def conditional_randomization_test(
     cells. On the other half, x and z stay as they are and u alone is drawn anew from its
     distribution given z; the regression is not fitted again (holdout randomisation test: Tansey et
     al., J. Comput. Graph. Statist. 31, 2022). That distribution is estimated on the first half:
-    the mean of the nearest neighbours in z, and a residual of one of them. The test is as good as
-    that estimate; with few cells and many z it is coarse.
+    a Gaussian process regression of u on z, and the residual of one of the nearest neighbours in z.
+    The test is as good as that estimate; with few cells and many z it is coarse.
 
     Parameters
     ----------
@@ -61,7 +67,7 @@ def conditional_randomization_test(
         hits, and every test would reject; what is finer than the noise is not looked for. The
         null holds with the noise if it does without.
     n_neighbors
-        Neighbours in z.
+        Neighbours in z of which residuals are drawn.
     seed
         Seed of the halves, the noise, the trees and the draws.
 
@@ -104,7 +110,9 @@ def conditional_randomization_test(
     fit, held_out = np.array_split(order, 2)
     trees = ExtraTreesRegressor(100, min_samples_leaf=3, random_state=seed)
     trees.fit(np.hstack([z, u])[fit], x[fit])
-    draw = _conditional_draws(u[fit], z[fit], z[held_out], min(n_neighbors, len(fit) - 1))
+    draw = _conditional_draws(
+        u[fit], z[fit], z[held_out], min(n_neighbors, len(fit)), resolution, seed
+    )
 
     def error(of_u: np.ndarray) -> float:
         predicted = trees.predict(np.hstack([z[held_out], of_u])).reshape(x[held_out].shape)
@@ -117,17 +125,26 @@ def conditional_randomization_test(
     return RandomizationTest(float(p_value), 1 - observed / scale, 1 - errors / scale)
 
 
-def _conditional_draws(u: np.ndarray, z: np.ndarray, at: np.ndarray, k: int):
+def _conditional_draws(
+    u: np.ndarray, z: np.ndarray, at: np.ndarray, k: int, resolution: float, seed: int
+):
     """Return a function that draws u at the points ``at``."""
     if z.shape[1] == 0:
         return lambda rng: u[rng.integers(len(u), size=len(at))]
-    search = NearestNeighbors(n_neighbors=k).fit(z)
-    # Without itself: the residual of a cell that its own prediction does not contain.
-    residual = u - u[search.kneighbors(return_distance=False)].mean(1)
-    # Both the mean that was taken off and the one that is added have an error of their own.
-    residual *= np.sqrt((k - 1) / (k + 1)) if k > 1 else 1
-    neighbours = search.kneighbors(at, return_distance=False)
-    mean = u[neighbours].mean(1)
+    some = np.random.default_rng(seed).permutation(len(z))[:_MAX_FOR_KERNEL]
+    # The noise that was added is known, and is the least there can be.
+    kernel = ConstantKernel() * RBF(np.sqrt(z.shape[1])) + WhiteKernel(
+        0.1, (resolution**2 / 2, 10.0)
+    )
+    with warnings.catch_warnings():  # a parameter at its bound is a fit, too
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kernel = GaussianProcessRegressor(kernel).fit(z[some], u[some]).kernel_
+    regression = GaussianProcessRegressor(kernel, optimizer=None).fit(z, u)
+    mean = regression.predict(at).reshape(len(at), -1)
+    # What each cell is from its prediction by all others (Rasmussen & Williams 2006, Eq. 5.12).
+    inverse = cho_solve((regression.L_, True), np.eye(len(z)))
+    residual = (inverse @ u) / np.diag(inverse)[:, None]
+    neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(at, return_distance=False)
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         chosen = neighbours[np.arange(len(at)), rng.integers(k, size=len(at))]
