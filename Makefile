@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long lint tutorials benchmarks clean
+.PHONY: install demo test test-long lint tutorials docs benchmarks clean
 
 install: $(STAMP)
 
@@ -32,6 +32,10 @@ tutorials: $(STAMP)  ## run every notebook and keep its output
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
 	$(BIN)/jupyter execute --inplace tutorials/*.ipynb
 
+docs: $(STAMP)  ## the site, into docs/_build/html; a warning or a broken link fails it
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+
 benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared/data); some two hours
 	$(BIN)/python -m benchmarks.training_rate
 	$(BIN)/python -m benchmarks.patients
@@ -49,4 +53,4 @@ benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared
 	$(BIN)/python -m benchmarks.resampling
 
 clean:
-	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo_output docs/_build docs/api docs/tutorials .pytest_cache .ruff_cache
