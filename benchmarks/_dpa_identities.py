@@ -60,11 +60,14 @@ def identities(n_seeds: int = 3, n_steps: int = 4_000) -> pd.DataFrame:
             worst(lambda i: _r2(latent[i]), of["parabola"], lowest=True),
             "> .999",
         ),
-        (
-            "mean distance to a draw over that of two draws, levels 0 to 2: largest log ratio",
-            worst(lambda i: np.abs(np.log(spread[i])).max(), of["normal"], lowest=False),
-            "0",
-        ),
+        *[
+            (
+                f"mean distance to a draw over that of two draws, level {k}: largest log ratio",
+                worst(lambda i, k=k: abs(np.log(spread[i, k])), of["normal"], lowest=False),
+                "0",
+            )
+            for k in range(3)
+        ],
         (
             "L_0 over half the mean distance of cells, all sets: largest log ratio",
             worst(

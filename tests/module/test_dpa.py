@@ -126,6 +126,7 @@ def test_gradients_reach_the_cells(module):
         ({"n_layers": 1}, "n_layers=1"),
         ({"standardize": "cell"}, "standardize='cell'"),
         ({"levels_per_step": 0}, "levels_per_step=0"),
+        ({"levels_per_step": 1}, "trains no encoder"),
     ],
 )
 def test_bad_options(options, message):

@@ -38,8 +38,8 @@ class DPAModule(TrainableModule):
     n_condition
         Coordinates of what encoder and decoder are conditioned on; 0 for nothing.
     levels_per_step
-        Levels of a training step: level 0, and others drawn anew for each cell, spread evenly over
-        the batch; None for all. Either way the expected loss is the sum over all levels.
+        Levels of a training step, 2 or more: level 0, and others drawn anew for each cell, spread
+        evenly over the batch; None for all. Either way the expected loss is that of all levels.
     standardize
         ``"scale"``: features are centred and divided by one number, the root of their mean
         variance, so that the geometry of the cells stays. ``"feature"``: each by its own.
@@ -72,6 +72,11 @@ class DPAModule(TrainableModule):
             )
         if levels_per_step is not None:
             require_counts(levels_per_step=levels_per_step)
+            if levels_per_step == 1:
+                raise ValueError(
+                    "levels_per_step=1 is level 0 alone, which trains no encoder. Use 2 or more, "
+                    "or None for all levels."
+                )
         self.n_latent, self.beta, self.standardize = n_latent, beta, standardize
         self.levels_per_step = levels_per_step
         sizes = {"n_hidden": n_hidden, "n_layers": n_layers, "n_members": n_members}
@@ -119,16 +124,14 @@ class DPAModule(TrainableModule):
         """Set a member's standardisation from the moments of its training cells, each ``(d,)``."""
         if self.standardize == "scale":
             variance = variance.mean().expand_as(variance)
-        # A feature that does not vary, but for rounding, keeps its size.
-        varies = variance.sqrt() > 1e-6 * mean.abs().clamp_min(1e-6)
         self.loc[member, 0] = mean
-        self.scale[member, 0] = torch.where(varies, variance.sqrt(), torch.ones_like(variance))
+        self.scale[member, 0] = _scale(mean, variance)
 
     @torch.no_grad()
     def initialize_condition(self, mean: Tensor, variance: Tensor) -> None:
         """Set the standardisation of what the networks are conditioned on, each ``(C,)``."""
         self.condition_loc.copy_(mean)
-        self.condition_scale.copy_(variance.sqrt().clamp_min(1e-6))
+        self.condition_scale.copy_(_scale(mean, variance))
 
     def standardized(self, x: Tensor) -> Tensor:
         """Return cells ``(E, n, d)`` centred and scaled."""
@@ -211,7 +214,7 @@ class DPAModule(TrainableModule):
             levels = self._some_levels(*x.shape[:2], per_step, x.device)
             losses = self._energy_scores(x, *self._draws(x, levels, condition))
             first, rest = losses[..., 0].mean(1), losses[..., 1:]
-            total = first + K * rest.mean((1, 2)) if per_step > 1 else (K + 1) * first
+            total = first + K * rest.mean((1, 2))
             at_last = (levels[..., 1:] == K).float()
             last = (rest * at_last).sum((1, 2)) / at_last.sum((1, 2)).clamp_min(1)
         terms = {"unconditional_loss": first.mean(), "reconstruction_loss": last.mean()}
@@ -225,7 +228,7 @@ class DPAModule(TrainableModule):
         """
         m = n * (per_step - 1)
         strata = torch.rand(E, m, device=device).argsort(1)
-        u = (strata + torch.rand(E, m, device=device)) / max(m, 1)
+        u = (strata + torch.rand(E, m, device=device)) / m
         others = 1 + (u * self.n_latent).long().clamp_max(self.n_latent - 1)
         zero = torch.zeros(E, n, 1, dtype=torch.long, device=device)
         return torch.cat([zero, others.view(E, n, -1)], -1)
@@ -279,6 +282,12 @@ class DPAModule(TrainableModule):
         if condition is None:
             return x
         return torch.cat([x, (condition - self.condition_loc) / self.condition_scale], -1)
+
+
+def _scale(mean: Tensor, variance: Tensor) -> Tensor:
+    """Return standard deviations; what does not vary, but for rounding, keeps its size."""
+    varies = variance.sqrt() > 1e-6 * mean.abs().clamp_min(1e-6)
+    return torch.where(varies, variance.sqrt(), torch.ones_like(variance))
 
 
 class _Network(nn.Module):

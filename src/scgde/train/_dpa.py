@@ -14,7 +14,7 @@ from ._fit import fit
 from ._plan import SetTrainingPlan
 
 _STEPS_PER_EPOCH = 100
-_N_TO_CHOOSE = 500  # training cells by which one of several starts is chosen
+_N_TO_CHOOSE = 2_000  # training cells by which one of several starts is chosen
 _ROWS_AT_ONCE = 200_000  # rows of the decoder that an evaluation holds at once
 
 
@@ -32,7 +32,8 @@ class DPAFit:
         For each set, the cells that were held out (all of them, with ``cross_fit``), ascending.
     losses
         For each set, the energy score of these cells at every level, ``(n, K + 1)``, in the
-        data's units (to the power ``beta``), averaged over the decoder's draws.
+        data's units (to the power ``beta``), averaged over the decoder's draws. With
+        ``standardize="feature"`` these, residuals and variance are of standardised cells.
     residuals
         Likewise ``|x - E[decoder | z_1..k]|^2``: unbiased, so single values may be below zero.
     variance
@@ -103,8 +104,8 @@ def fit_dpa(
     Raises
     ------
     ValueError
-        If a set is not a matrix of finite numbers with the columns of the others, has too few
-        cells, or an argument is out of range.
+        If a set is not a matrix of finite numbers with the columns of the others or has too few
+        cells, an argument is out of range, or training diverged.
     """
     sets = _checked(sets)
     require_counts(n_steps=n_steps, batch_size=batch_size, n_starts=n_starts, n_draws=n_draws)
@@ -116,6 +117,11 @@ def fit_dpa(
     members, train_rows, test_rows = [], [], []
     for i, cells in enumerate(sets):
         order = rng.permutation(len(cells))
+        if round(held_out * len(order)) > len(order) - 2:
+            raise ValueError(
+                f"held_out={held_out!r} leaves fewer than two of the {len(order)} cells of "
+                f"sets[{i}] for training. Lower it."
+            )
         folds = (
             np.array_split(order, n_folds)
             if cross_fit
@@ -162,10 +168,18 @@ def fit_dpa(
         if n_starts > 1:
             some = [rng.choice(own, min(len(own), _N_TO_CHOOSE), False) for own in train_rows]
             again = [own for own in some for _ in range(n_starts)]
-            loss = np.array([of.mean() for of in _scores(module, every, again, 2)[0]])
-            best = loss.reshape(-1, n_starts).argmin(1) + n_starts * np.arange(len(members))
+            # Level 0, the noisiest, does not know the encoder.
+            loss = np.array([of[:, 1:].mean() for of in _scores(module, every, again, 2)[0]])
+            loss = np.nan_to_num(loss, nan=np.inf).reshape(-1, n_starts)  # NaN: it diverged
+            best = loss.argmin(1) + n_starts * np.arange(len(members))
             module.keep(torch.from_numpy(best).to(module.device))
         losses, residuals = _scores(module, every, test_rows, n_draws)
+    for member, values in zip(members, losses, strict=True):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"The autoencoder of sets[{member}] diverged: its scores are NaN or infinite. "
+                f"Lower the rate, lr={lr!r}; look for cells with extreme values."
+            )
     rows, by_set = [], ([], [])
     for i in range(len(sets)):
         own = np.flatnonzero(np.array(members) == i)
@@ -175,6 +189,12 @@ def fit_dpa(
         for kept, of_member in zip(by_set, (losses, residuals), strict=True):
             kept.append(np.concatenate([of_member[e] for e in own])[order])
     variance = np.array([cells.var(0, dtype=np.float64).sum() for cells in sets])
+    if standardize == "feature":
+        first = np.searchsorted(members, np.arange(len(sets)))
+        scale = module.scale[first, 0].double().cpu().numpy()
+        variance = np.array(
+            [(c / of).var(0, dtype=np.float64).sum() for c, of in zip(sets, scale, strict=True)]
+        )
     return DPAFit(module, np.array(members), rows, *by_set, variance)
 
 
