@@ -40,10 +40,23 @@ def muller_brown_potential(x: np.ndarray) -> np.ndarray:
     y^2))`: three minima and two saddles; the deepest minimum is at 0 (Muller & Brown, Theor. Chim.
     Acta 53, 1979, with the scale of Bonati et al., arXiv 2002.06562).
 
+    Parameters
+    ----------
+    x
+        Points ``(n, 2)``.
+
     Raises
     ------
     ValueError
         If ``x`` is not of two columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> minimum = np.array([[-0.558, 1.442]])  # the deepest
+    >>> abs(scgde.datasets.muller_brown_potential(minimum).round(1)).item()
+    0.0
     """
     x = _points(x)
     return _SCALE * (_OFFSET + sum(value for value, _, _ in _each_term(x)))
@@ -54,10 +67,23 @@ def muller_brown_gradient(x: np.ndarray) -> np.ndarray:
 
     The score of the Boltzmann distribution is ``-gradient / kT``.
 
+    Parameters
+    ----------
+    x
+        Points ``(n, 2)``.
+
     Raises
     ------
     ValueError
         If ``x`` is not of two columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> minimum = np.array([[-0.558, 1.442]])
+    >>> bool(abs(scgde.datasets.muller_brown_gradient(minimum)).max() < 0.5)
+    True
     """
     x = _points(x)
     return _SCALE * sum(

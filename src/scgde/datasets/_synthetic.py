@@ -74,6 +74,13 @@ def poisson_populations(
     ------
     TypeError, ValueError
         If a size is no whole number above zero, or ``max_rate`` is not positive.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.poisson_populations(3, 10)
+    >>> adata.shape, adata.uns["truth"]["rate"].shape
+    ((30, 5), (3, 5))
     """
     require_counts(n_populations=n_populations, n_cells=n_cells, n_features=n_features)
     require_positive(max_rate=max_rate)
@@ -114,6 +121,13 @@ def multinomial_populations(
     ------
     TypeError, ValueError
         If a size is no whole number above zero, or ``concentration`` does not fit.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.multinomial_populations(3, 10)
+    >>> adata.X.sum(1).max().item()
+    20.0
     """
     require_counts(
         n_populations=n_populations, n_cells=n_cells, n_categories=n_categories, n_trials=n_trials

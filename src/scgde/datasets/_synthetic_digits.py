@@ -51,6 +51,13 @@ def digit_populations(
     TypeError, ValueError
         If a size is no whole number above zero, ``n_classes`` is above 10, ``concentration`` does
         not fit or ``images`` is no such word.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.digit_populations(3, 10)
+    >>> adata.shape, adata.uns["truth"]["weight"].shape
+    ((30, 64), (3, 3))
     """
     require_counts(n_populations=n_populations, n_cells=n_cells, n_classes=n_classes)
     if n_classes > 10:

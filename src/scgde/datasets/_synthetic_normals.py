@@ -52,6 +52,13 @@ def multivariate_normal_populations(
     TypeError, ValueError
         If a size is no whole number above zero, ``n_features`` is 1, ``covariance`` is no such word
         or ``scale`` is not positive.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.multivariate_normal_populations(3, 10)
+    >>> adata.shape, adata.uns["truth"]["covariance"].shape
+    ((30, 5), (3, 5, 5))
     """
     require_counts(n_populations=n_populations, n_cells=n_cells)
     rng = np.random.default_rng(seed)
@@ -96,6 +103,13 @@ def gaussian_mixture_populations(
     ------
     TypeError, ValueError
         As :func:`multivariate_normal_populations`, or if ``concentration`` does not fit.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.gaussian_mixture_populations(3, 10)
+    >>> adata.shape, adata.uns["truth"]["mean"].shape
+    ((30, 5), (3, 3, 5))
     """
     require_counts(n_populations=n_populations, n_cells=n_cells, n_components=n_components)
     rng = np.random.default_rng(seed)
@@ -150,6 +164,13 @@ def low_rank_populations(
     TypeError, ValueError
         If a size is no whole number above zero, ``rank`` is above ``n_features`` or ``noise`` is
         below zero.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.low_rank_populations(3, 10, n_features=6)
+    >>> adata.shape, adata.uns["truth"]["loadings"].shape
+    ((30, 6), (3, 6, 2))
     """
     require_counts(n_populations=n_populations, n_cells=n_cells, n_features=n_features, rank=rank)
     if rank > n_features:

@@ -94,6 +94,15 @@ def bures_wasserstein(
     ------
     ValueError
         If shapes or weights do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, y = torch.randn(2, 1, 100, 2, generator=torch.Generator().manual_seed(0))
+    >>> distance = scgde.distances.bures_wasserstein(x, y + 3.0)  # 3 along both axes
+    >>> distance.shape, bool(abs(distance - 18**0.5) < 0.5)
+    (torch.Size([1]), True)
     """
     x, y, wx, wy = exact_measures(x, y, wx, wy)
     if x.shape[1] * y.shape[1] > x.shape[2] ** 2:

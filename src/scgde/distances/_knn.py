@@ -44,6 +44,14 @@ def knn_divergence(
     ------
     ValueError
         If shapes or weights do not fit, or ``k`` is not below the effective size of a sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, y = torch.randn(2, 1, 100, 2, generator=torch.Generator().manual_seed(0))
+    >>> bool(scgde.distances.knn_divergence(x, y + 3.0) > scgde.distances.knn_divergence(x, y))
+    True
     """
     require_counts(k=k)
     values = [

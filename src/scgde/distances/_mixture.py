@@ -41,6 +41,14 @@ def mixture_wasserstein(
     ------
     ValueError
         If shapes or weights do not fit, or a covariance is none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> one, mean, cov = torch.ones(1, 1), torch.zeros(1, 1, 2), torch.eye(2)[None, None]
+    >>> scgde.distances.mixture_wasserstein(one, mean, cov, one, mean + 3.0, cov).round(decimals=2)
+    tensor([4.2400], dtype=torch.float64)
     """
     means_x, means_y, weights_x, weights_y = exact_measures(
         means_x, means_y, weights_x, weights_y, ("means_x", "means_y", "weights_x", "weights_y")
@@ -100,6 +108,14 @@ def gmm_wasserstein(
     ------
     ValueError
         If shapes or weights do not fit, or a sample has fewer points than components.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, y = torch.randn(2, 1, 100, 2, generator=torch.Generator().manual_seed(0))
+    >>> scgde.distances.gmm_wasserstein(x, y, n_components=2).shape
+    torch.Size([1])
     """
     require_positive(n_components=n_components)
     mixtures = [

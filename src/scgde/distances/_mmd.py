@@ -106,6 +106,14 @@ def median_bandwidth(
     ------
     ValueError
         If shapes or weights do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, y = torch.randn(2, 1, 100, 2, generator=torch.Generator().manual_seed(0))
+    >>> 0.5 < scgde.distances.median_bandwidth(x, y).item() < 3.0
+    True
     """
     x, y, wx, wy = as_measures(x, y, wx, wy)
     points, weights = torch.cat([x, y], 1), torch.cat([wx, wy], 1)

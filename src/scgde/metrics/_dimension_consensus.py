@@ -26,6 +26,26 @@ class DimensionConsensus(NamedTuple):
 
     ``estimate``; ``reasoning``, in words; ``used``, the estimators; ``table``, theirs
     (:func:`local_dimension`).
+
+    Attributes
+    ----------
+    estimate
+        Median of the calibrated estimators.
+    reasoning
+        How they make it, in words.
+    used
+        The estimators.
+    table
+        What each says, one row each (:func:`local_dimension`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(200, 3))
+    >>> result = scgde.metrics.dimension_consensus(x)
+    >>> result.used, result.table.columns.tolist()
+    (('twonn', 'gride', 'mle'), ['raw', 'estimate'])
     """
 
     estimate: float

@@ -24,6 +24,26 @@ class RandomizationTest(NamedTuple):
 
     ``p_value``; ``gain``, the share by which the held-out squared error of predicting x is below
     its mean over draws of u anew; ``null (n_draws,)``, the same of each draw.
+
+    Attributes
+    ----------
+    p_value
+        ``(k + 1) / (n_draws + 1)``.
+    gain
+        Share by which the held-out squared error of predicting x is below its mean over draws of u
+        anew.
+    null
+        The same of each draw, ``(n_draws,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> rng = np.random.default_rng(0)
+    >>> z, u = rng.normal(size=(2, 100, 1))
+    >>> test = scgde.metrics.conditional_randomization_test(z + u, u, z, n_draws=19)
+    >>> test.p_value, test.null.shape
+    (0.05, (19,))
     """
 
     p_value: float

@@ -17,6 +17,23 @@ class DimensionProfile(NamedTuple):
 
     ``knee``, the embedding-like dimension; ``dimension``, leading levels with a fall that is
     significant and large enough; ``table``, one row a level k = 0..K.
+
+    Attributes
+    ----------
+    knee
+        The embedding-like dimension.
+    dimension
+        Leading levels whose fall is significant and large enough.
+    table
+        One row a level k = 0..K.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> profile = scgde.metrics.dimension_profile(np.array([1.0, 0.4, 0.1, 0.1]) * np.ones((50, 1)))
+    >>> profile.knee, len(profile.table)
+    (2, 4)
     """
 
     knee: int

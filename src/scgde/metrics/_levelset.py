@@ -16,6 +16,24 @@ class LevelSets(NamedTuple):
     """Given the latent of each of n points: ``center (n, d)``, ``variance (n,)``, ``slope (n, d)``.
 
     Mean of the data, mean squared distance from it, and the mean's derivative by the latent.
+
+    Attributes
+    ----------
+    center
+        Mean of the data given the latent, ``(n, d)``.
+    variance
+        Mean squared distance from it, ``(n,)``.
+    slope
+        Derivative of the mean by the latent, ``(n, d)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(500, 2))
+    >>> sets = scgde.metrics.level_sets(x[:5, 0], x, x[:, 0], n_neighbors=50)
+    >>> sets.center.shape, sets.variance.shape, sets.slope.shape
+    ((5, 2), (5,), (5, 2))
     """
 
     center: np.ndarray
@@ -95,6 +113,15 @@ def level_sets(
     ------
     TypeError, ValueError
         If shapes do not fit, a value is not finite or the sample has fewer than ``n_neighbors``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(500, 2))
+    >>> sets = scgde.metrics.level_sets(np.zeros(1), x, x[:, 0], n_neighbors=50)
+    >>> bool(abs(sets.center[0, 1]) < 0.5)
+    True
     """
     require_counts(n_neighbors=n_neighbors)
     latent, sample_latent = (np.asarray(z, dtype=float) for z in (latent, sample_latent))
@@ -199,6 +226,17 @@ def levelset_alignment(
     ------
     TypeError, ValueError
         If shapes differ, a value is not finite, or the gradient vanishes at every point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(1_000, 2))
+    >>> points, gradient = x[:100], np.tile([1.0, 0.0], (100, 1))
+    >>> sets = scgde.metrics.level_sets(points[:, 0], x, x[:, 0], n_neighbors=100)
+    >>> table = scgde.metrics.levelset_alignment(points, gradient, -points, sets, n_permutations=20)
+    >>> table.index.tolist()
+    ['sign_agreement', 'residual', 'rho', 'score_share', 'self_consistency']
     """
     require_counts(n_permutations=n_permutations)
     points, gradient, score, center, slope = _alike(

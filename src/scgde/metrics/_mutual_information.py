@@ -55,6 +55,16 @@ class MutualInformation:
         Pairs.
     method, k, normalize, level
         As given; ``normalize`` is ``"none"`` for ``None``, ``k`` is 0 where the method has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(200, 1))
+    >>> result = scgde.metrics.mutual_information(x, x + rng.normal(size=(200, 1)), n_shuffles=19)
+    >>> bool(result.low < result.bits < result.high), result.p_value
+    (True, 0.05)
     """
 
     bits: float

@@ -17,7 +17,26 @@ _TOLERANCE = 1e-3  # of the spacing of two values
 
 
 class PathDistances(NamedTuple):
-    """Distances between two paths, in the units of their points."""
+    """Distances between two paths, in the units of their points.
+
+    Attributes
+    ----------
+    chamfer
+        Mean of the two mean distances from a point of one path to the nearest of the other.
+    hausdorff
+        The largest such distance.
+    p95
+        The larger of the two 95th percentiles of such distances.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> line = np.column_stack([np.linspace(0, 1, 50), np.zeros(50)])
+    >>> distances = scgde.metrics.path_distances(line, line + [0, 0.5])
+    >>> round(distances.chamfer, 3), round(distances.hausdorff, 3)
+    (0.5, 0.5)
+    """
 
     chamfer: float
     hausdorff: float
@@ -91,6 +110,16 @@ def best_component(latent: np.ndarray, path: np.ndarray) -> tuple[int, np.ndarra
     ------
     ValueError
         If the two have different numbers of points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> path = np.column_stack([np.linspace(0, 1, 50), np.zeros(50)])
+    >>> latent = np.column_stack([np.sin(9 * path[:, 0]), path[:, 0]])
+    >>> component, r2 = scgde.metrics.best_component(latent, path)
+    >>> component, r2.round(2).tolist()
+    (1, [0.0, 1.0])
     """
     latent, path = np.asarray(latent, dtype=float), _path("path", path)
     if latent.ndim != 2 or len(latent) != len(path):
@@ -143,6 +172,15 @@ def latent_path(
     TypeError, ValueError
         If a number is out of range, both ends have one value of the latent, its gradient vanishes
         on the way or it left what is finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> start, end = np.zeros(2), np.array([1.0, 1.0])
+    >>> path = scgde.metrics.latent_path(lambda x: x[:, :1], start, end, n_points=5)
+    >>> path[-1].round(2).tolist()
+    [1.0, 0.0]
     """
     require_counts(n_points=n_points, max_steps=max_steps)
     ends = np.stack([np.asarray(start, dtype=np.float32), np.asarray(end, dtype=np.float32)])

@@ -54,6 +54,18 @@ def perturbation_baselines(
     ------
     KeyError
         If a held-out perturbation has a component without features.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> rng = np.random.default_rng(0)
+    >>> cells = {name: rng.normal(i, 1, (20, 5)) for i, name in enumerate(["A", "B"])}
+    >>> table = pd.DataFrame({"perturbation": list("ABCD"), "covariate": ""}, list("ABCD"))
+    >>> known = pd.DataFrame(rng.normal(size=(2, 5)), ["C", "D"])
+    >>> split = scgde.metrics.PerturbationSplit(cells, {"": rng.normal(size=(20, 5))}, known, table)
+    >>> list(scgde.metrics.perturbation_baselines(split))
+    ['no_change', 'training_mean', 'matching_mean']
     """
     names = list(split.observed)
     mean = split.mean_training_shifts

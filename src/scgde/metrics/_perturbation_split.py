@@ -24,6 +24,14 @@ class ShiftPrediction:
         population that the method cannot predict has no row.
     cells
         Predicted cells of populations, ``(n, d)`` each, where the method predicts any.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> guess = scgde.metrics.ShiftPrediction(pd.DataFrame(np.zeros((2, 5)), ["A", "B"]))
+    >>> guess.shift.index.tolist(), guess.cells is None
+    (['A', 'B'], True)
     """
 
     shift: pd.DataFrame
@@ -59,6 +67,18 @@ class PerturbationSplit:
     KeyError, ValueError
         If a population is not in ``table``, a covariate has no control, cells are fewer than two,
         not finite, or of other features than the shifts.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> rng = np.random.default_rng(0)
+    >>> cells = {name: rng.normal(i, 1, (20, 5)) for i, name in enumerate(["A", "B"])}
+    >>> table = pd.DataFrame({"perturbation": list("ABCD"), "covariate": ""}, list("ABCD"))
+    >>> known = pd.DataFrame(rng.normal(size=(2, 5)), ["C", "D"])
+    >>> split = scgde.metrics.PerturbationSplit(cells, {"": rng.normal(size=(20, 5))}, known, table)
+    >>> split.shifts.shape
+    (2, 5)
     """
 
     observed: Mapping[str, Matrix]

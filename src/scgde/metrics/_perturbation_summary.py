@@ -61,6 +61,21 @@ def perturbation_summary(
     KeyError, ValueError
         If ``by`` or ``reference`` is not in the report, ``level`` is not between 0 and 1, or the
         report has no rows, or none with a value.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> rng = np.random.default_rng(0)
+    >>> cells = {name: rng.normal(i, 1, (20, 5)) for i, name in enumerate(["A", "B"])}
+    >>> table = pd.DataFrame({"perturbation": list("ABCD"), "covariate": ""}, list("ABCD"))
+    >>> known = pd.DataFrame(rng.normal(size=(2, 5)), ["C", "D"])
+    >>> split = scgde.metrics.PerturbationSplit(cells, {"": rng.normal(size=(20, 5))}, known, table)
+    >>> baselines = scgde.metrics.perturbation_baselines(split)
+    >>> report = scgde.metrics.perturbation_report(split, baselines, n_top=2)
+    >>> summary = scgde.metrics.perturbation_summary(report, n_bootstrap=20)
+    >>> summary.columns.tolist()
+    ['method', 'metric', 'best', 'estimate', 'low', 'high', 'n_perturbations']
     """
     if report.empty:
         raise ValueError("report is empty: pass what perturbation_report returned.")

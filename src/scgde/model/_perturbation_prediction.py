@@ -32,6 +32,17 @@ class PerturbationPrediction:
         counts; of the features themselves otherwise. Exactly zero for the control.
     cells
         Generated cells; None where none were asked for.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.perturbed_populations(6, 2, 20)
+    >>> scgde.model.PerturbationGDE.setup_anndata(adata, "perturbation", control="control")
+    >>> model = scgde.model.PerturbationGDE(adata, features="gene_features", n_latent=8)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> prediction = model.predict("target_00+target_05", n_cells=10)
+    >>> prediction.embedding_shift.shape, prediction.cells.n_obs
+    ((1, 8), 10)
     """
 
     table: pd.DataFrame

@@ -35,6 +35,17 @@ class QueryResult:
         than alpha of ordinary queries may be called novel.
     n_calibration
         Number of populations ranked among.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> result = model.query(scgde.datasets.normal_populations(3, 40, seed=1))
+    >>> result.novelty.columns.tolist()
+    ['score', 'p_value', 'novel']
     """
 
     neighbors: pd.DataFrame

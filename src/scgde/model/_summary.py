@@ -64,6 +64,19 @@ class PopulationSummary:
     history
         Provenance: one row a summary that went in, with ``operation`` (``"+"`` or ``"-"``),
         ``source``, ``n_cells``, ``n_populations``, ``encoder``, ``scgde_version``, ``date``.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> lanes = adata[::2].copy(), adata[1::2].copy()
+    >>> a, b = (model.summarize_populations(lane) for lane in lanes)
+    >>> merged = a + b  # the default encoder needs two more passes: model.summarize_populations
+    >>> int(merged.n_cells.iloc[0]), bool(merged.is_complete.all())
+    (40, False)
     """
 
     names: pd.Index

@@ -50,6 +50,18 @@ def clonal_information(
     ------
     KeyError, ValueError
         If the result or the map is absent, or was not made for that setting or estimator.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.load("weinreb2020")
+    >>> _ = scgde.tl.clonal_mutual_information(
+    ...     adata, "clone", "day", early=[2, 4], late=6, cell_type_key="cell_type",
+    ...     enable_progress_bar=False,
+    ... )
+    >>> cells, estimates = scgde.pl.clonal_information(adata, basis="spring")
+    >>> estimates.get_xlabel()
+    'mutual information, early to late (bits)'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     maps = [name.removeprefix("X_") for name in adata.obsm if name.startswith("X_")]

@@ -41,6 +41,21 @@ def comparison(
     Axes of units (donors, or populations with 95 % intervals of sampling their cells) and of genes
     (filled where significant at a false discovery rate of 5 %); the latter is empty where genes
     were not compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> adata.obs["group"] = np.where(adata.obs["mean"] > 2.5, "high", "low")
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.embed_populations(adata, model)
+    >>> _ = scgde.tl.compare_populations(adata, groupby="group", genes=False)
+    >>> units, genes = scgde.pl.comparison(adata)
+    >>> len(units.get_yticklabels()) > 0
+    True
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     require_counts(n_genes=n_genes)

@@ -26,6 +26,21 @@ def training_curve(history: Mapping[str, pd.DataFrame], ax: Axes | None = None) 
         ``model.history``.
     ax
         Where to draw; a new figure by default.
+
+    Returns
+    -------
+    The axes: loss in nats per cell and feature, a point an epoch.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> ax = scgde.pl.training_curve(model.history)
+    >>> ax.get_title()
+    'Training'
     """
     ax = _axes(ax)
     for name, colour in (("train_loss", PALETTE[0]), ("validation_loss", PALETTE[1])):
@@ -60,6 +75,27 @@ def population_map(
         Write each population's name beside it.
     ax
         Where to draw; a new figure by default.
+
+    Returns
+    -------
+    The axes: a point a population, its area by its number of cells.
+
+    Raises
+    ------
+    KeyError
+        If the embedding or the column is absent, or the column varies within populations.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.embed_populations(adata, model)
+    >>> ax = scgde.pl.population_map(adata, color="mean")
+    >>> ax.get_title()
+    'Populations (area: number of cells)'
     """
     if "gde_params" in adata.uns:
         table, embedding, n_cells = adata.obs, np.asarray(adata.X), adata.obs["n_cells"].to_numpy()
@@ -138,6 +174,24 @@ def resampled_cells(
         Seed of that draw.
     axes
         Two axes; a new figure by default.
+
+    Returns
+    -------
+    Axes of the map (two principal components of the real cells) and of the variances, a point a
+    feature.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.poisson_populations(6, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> real = adata[adata.obs["population"] == "population_0000"]
+    >>> generated = model.sample("population_0000", n_cells=40)
+    >>> left, right = scgde.pl.resampled_cells(real, generated)
+    >>> right.get_xlabel()
+    'variance of log-normalised counts, real'
     """
     x, y = (
         _matrix(m, log_normalize)

@@ -43,6 +43,18 @@ def free_energy_path(
     ------
     KeyError, TypeError, ValueError
         If there is no such result, map or representation, or the map has one column.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.muller_brown(20_000, every=20, enable_progress_bar=False)
+    >>> adata.obsm["X_map"] = adata.X
+    >>> low = adata.X[:, 1].argmin(), adata.X[:, 1].argmax()
+    >>> start, end = adata.obs_names[list(low)]
+    >>> _ = scgde.tl.free_energy_path(adata, start, end, use_rep="X_map", enable_progress_bar=False)
+    >>> cells, energy = scgde.pl.free_energy_path(adata, basis="X_map")
+    >>> energy.get_ylabel()
+    'free energy (kT) above the start'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     require("basis", basis, adata.obsm.keys(), "adata.obsm")

@@ -44,6 +44,15 @@ def intrinsic_dimension(
     ------
     KeyError, ValueError
         If there is no such result, the column is absent or no population has an estimate.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.low_rank_populations(3, 60, n_features=10)
+    >>> _ = scgde.tl.intrinsic_dimension(adata, "population", enable_progress_bar=False)
+    >>> dimensions, profiles = scgde.pl.intrinsic_dimension(adata)
+    >>> dimensions.get_xlabel(), profiles.get_xlabel()
+    ('intrinsic dimension (consensus, 60 cells)', 'latent variables k')
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     result, details = adata.uns[key], adata.uns[f"{key}_details"]

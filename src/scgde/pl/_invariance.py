@@ -38,6 +38,18 @@ def invariance_report(
     ------
     KeyError
         If there is no such result.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> _ = scgde.tl.invariance_report(model, adata, enable_progress_bar=False)
+    >>> drift, correlations = scgde.pl.invariance_report(adata)
+    >>> drift.get_xscale()
+    'log'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     result = adata.uns[key]

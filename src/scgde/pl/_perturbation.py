@@ -47,6 +47,25 @@ def perturbation_report(
     Array of axes. Points with 95 % intervals; the dashed line and its band are the data ceiling,
     half of the cells predicting the other half. Better is to the right, or, where an arrow in the
     title points there, to the left.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If there is no such result or it lacks a metric, or there are not as many axes as metrics.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.perturbed_populations(6, 2, 20)
+    >>> scgde.model.PerturbationGDE.setup_anndata(adata, "perturbation", control="control")
+    >>> model = scgde.model.PerturbationGDE(adata, features="gene_features", n_latent=8)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> _ = scgde.tl.predict_perturbations(
+    ...     adata, model, held_out=["target_00", "target_01"], enable_progress_bar=False
+    ... )
+    >>> axes = scgde.pl.perturbation_report(adata, metrics=["pearson_delta", "energy_distance"])
+    >>> len(axes)
+    2
     """
     summary = _result(adata, key)["summary"]
     there = list(summary["metric"].unique())
@@ -124,6 +143,29 @@ def predicted_shift(
         Genes of the largest observed shifts to name.
     ax
         Where to draw; a new figure by default.
+
+    Returns
+    -------
+    The axes: predicted over observed shift, both in units of the features.
+
+    Raises
+    ------
+    KeyError
+        If there is no such result or it has no such population.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.perturbed_populations(6, 2, 20)
+    >>> scgde.model.PerturbationGDE.setup_anndata(adata, "perturbation", control="control")
+    >>> model = scgde.model.PerturbationGDE(adata, features="gene_features", n_latent=8)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> _ = scgde.tl.predict_perturbations(
+    ...     adata, model, held_out=["target_00", "target_01"], enable_progress_bar=False
+    ... )
+    >>> ax = scgde.pl.predicted_shift(adata, "target_00")
+    >>> ax.get_title()
+    'target_00'
     """
     found = _result(adata, key)["predictions"]
     names = found["table"]["population"]

@@ -55,6 +55,19 @@ def score_arrows(
     ------
     KeyError, ValueError
         If the map or its arrows are absent, or the map has not two dimensions.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.manifold("parabola", 200, noise=0.1)
+    >>> scgde.model.RegularizedAE.setup_anndata(adata)
+    >>> model = scgde.model.RegularizedAE(adata, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> adata.obsm["X_map"] = adata.X
+    >>> scgde.tl.score_field(adata, model, basis="map")
+    >>> ax = scgde.pl.score_arrows(adata, basis="map", kind="arrows")
+    >>> ax.get_xlabel()
+    'map 1'
     """
     require_choice("kind", kind, ("stream", "arrows"))
     require_counts(n_grid=n_grid)
@@ -113,6 +126,18 @@ def density_ridges(
     ------
     KeyError, ValueError
         If there is no such result, or a feature is out of range.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.manifold("parabola", 200, noise=0.1)
+    >>> scgde.model.RegularizedAE.setup_anndata(adata)
+    >>> model = scgde.model.RegularizedAE(adata, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.density_ridges(adata, model, max_steps=3, enable_progress_bar=False)
+    >>> ax = scgde.pl.density_ridges(adata, use_rep="X")
+    >>> ax.get_xlabel()
+    'X 1'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     ridge = np.asarray(adata.obsm[key])

@@ -39,6 +39,15 @@ def bootstrap_radius(
     ValueError
         If there are not more cells than directions, values are not finite, or the level is not
         between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> influence = np.random.default_rng(0).normal(size=(100, 2))
+    >>> radius = scgde.stats.bootstrap_radius(influence)
+    >>> bool(abs(radius - scgde.stats.hotelling_radius(100, 2)) < 2)
+    True
     """
     psi = np.asarray(influence, dtype=np.float64)
     require_counts(n_bootstrap=n_bootstrap)

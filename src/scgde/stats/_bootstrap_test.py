@@ -51,6 +51,14 @@ def bootstrap_test(
     TypeError, ValueError
         If shapes do not fit, a value is not finite, a side has one cell, or the covariances sum to
         a singular matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> a, b = np.random.default_rng(0).normal(size=(2, 100, 2))
+    >>> scgde.stats.bootstrap_test(np.array([1.0, 0.0]), a, b)
+    0.001
     """
     require_counts(n_bootstrap=n_bootstrap)
     d, a, b = (np.asarray(v, dtype=np.float64) for v in (difference, influence_a, influence_b))

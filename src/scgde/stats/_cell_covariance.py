@@ -26,6 +26,14 @@ def pooled_cell_covariance(noise: np.ndarray, n_cells: np.ndarray) -> np.ndarray
     ------
     ValueError
         If shapes do not fit, or no population has two cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> noise = np.stack([np.eye(2) / 10, np.eye(2) / 40])
+    >>> scgde.stats.pooled_cell_covariance(noise, np.array([10, 40])).round(2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     noise, n_cells = np.asarray(noise, dtype=np.float64), np.asarray(n_cells)
     if noise.ndim != 3 or n_cells.shape != noise.shape[:1]:
@@ -55,6 +63,14 @@ def completed_noise(noise: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     Returns
     -------
     ``(P, L, L)``; for a population of one cell the covariance of one cell, pooled over the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> noise = np.stack([np.eye(2) / 10, np.full((2, 2), np.nan)])
+    >>> scgde.stats.completed_noise(noise, np.array([10, 1]))[1].round(2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     n_cells = np.asarray(n_cells)
     noise = np.array(noise, dtype=np.float64)

@@ -38,6 +38,16 @@ class CombinationRegression:
         The two that were chosen.
     error
         Their mean squared error of left-out effects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> features = {name: np.array([value]) for name, value in zip("ABC", (0.0, 1.0, 2.0))}
+    >>> parts, effects = [["A"], ["B"], ["C"], ["A", "B"]], np.array([[1.0], [2.0], [3.0], [3.0]])
+    >>> model = scgde.stats.CombinationRegression().fit(parts, ["x"] * 4, features, effects)
+    >>> model.predict([["A", "C"], []], ["x", "x"], features).shape
+    (2, 1)
     """
 
     def fit(

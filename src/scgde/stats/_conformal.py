@@ -28,6 +28,13 @@ def conformal_p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarra
     Returns
     -------
     ``(Q,)``, from 1 / (n + 1) to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.conformal_p_values(np.array([5.0, 0.5]), np.arange(1.0, 10.0))
+    array([0.6, 1. ])
     """
     scores, calibration = np.asarray(scores, dtype=float), np.asarray(calibration, dtype=float)
     if calibration.ndim == 1:
@@ -36,7 +43,27 @@ def conformal_p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarra
 
 
 class Novelty(NamedTuple):
-    """Mean distance to the nearest reference populations and its p-value, each ``(Q,)``."""
+    """Mean distance to the nearest reference populations and its p-value, each ``(Q,)``.
+
+    Attributes
+    ----------
+    score
+        Mean distance to the nearest reference populations, ``(Q,)``.
+    p_value
+        Share of populations at least as far from theirs, ``(Q,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=30)
+    >>> within = abs(z[:, None] - z)
+    >>> across = abs(np.array([[0.0], [9.0]]) - z)  # one query among them, one far away
+    >>> everyone = np.ones(30, dtype=bool)
+    >>> test = scgde.stats.knn_novelty(within, across, everyone)
+    >>> (test.p_value < 0.05).tolist()
+    [False, True]
+    """
 
     score: np.ndarray
     p_value: np.ndarray
@@ -72,6 +99,18 @@ def knn_novelty(
     ------
     TypeError, ValueError
         If shapes do not fit, a distance is NaN or negative, or nothing calibrates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=30)
+    >>> within = abs(z[:, None] - z)
+    >>> across = abs(np.array([[0.0], [9.0]]) - z)  # one query among them, one far away
+    >>> everyone = np.ones(30, dtype=bool)
+    >>> test = scgde.stats.knn_novelty(within, across, everyone)
+    >>> (test.p_value < 0.05).tolist()
+    [False, True]
     """
     within, across, calibration = _checked(within, across, calibration, n_neighbors)
     k = min(n_neighbors, len(within))
@@ -81,7 +120,28 @@ def knn_novelty(
 
 
 class LabelPValues(NamedTuple):
-    """Scores and p-values ``(Q, C)`` of every label, and ``n_calibration (C,)``."""
+    """Scores and p-values ``(Q, C)`` of every label, and ``n_calibration (C,)``.
+
+    Attributes
+    ----------
+    score
+        How little each label conforms, ``(Q, C)``.
+    p_value
+        Of every label, ``(Q, C)``.
+    n_calibration
+        Populations that each label was ranked among, ``(C,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.concatenate([np.random.default_rng(0).normal(m, 1, 20) for m in (0, 9)])
+    >>> labels, everyone = np.repeat([0, 1], 20), np.ones(40, dtype=bool)
+    >>> within, across = abs(z[:, None] - z), abs(np.array([[0.0]]) - z)
+    >>> test = scgde.stats.knn_label_p_values(within, across, labels, everyone)
+    >>> (test.p_value > 0.1).tolist()
+    [[True, False]]
+    """
 
     score: np.ndarray
     p_value: np.ndarray
@@ -122,6 +182,17 @@ def knn_label_p_values(
     ------
     TypeError, ValueError
         As :func:`knn_novelty`; and if there are fewer than two labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.concatenate([np.random.default_rng(0).normal(m, 1, 20) for m in (0, 9)])
+    >>> labels, everyone = np.repeat([0, 1], 20), np.ones(40, dtype=bool)
+    >>> within, across = abs(z[:, None] - z), abs(np.array([[0.0]]) - z)
+    >>> test = scgde.stats.knn_label_p_values(within, across, labels, everyone)
+    >>> (test.p_value > 0.1).tolist()
+    [[True, False]]
     """
     within, across, calibration = _checked(within, across, calibration, n_neighbors)
     labels = np.asarray(labels)

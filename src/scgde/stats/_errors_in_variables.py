@@ -170,6 +170,15 @@ class NoisyRidge(RegressorMixin, _Direction):
         Variance of the true values along ``coef_``, ``(1,)``.
     residual_variance_
         Of the fit, in squared units of the label, without the sampling noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(30, 2))
+    >>> model = scgde.stats.NoisyRidge().fit(z, z[:, 0], noise=np.tile(np.eye(2) / 100, (30, 1, 1)))
+    >>> model.coef_.round(1).tolist(), model.predict(z).shape
+    ([1.0, 0.0], (30,))
     """
 
     def __init__(self, alphas: Sequence[float] = _ALPHAS):

@@ -39,6 +39,14 @@ def expected_distances(
     Returns
     -------
     ``(A, B)``, in units of the embedding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z, noise = np.array([[0.0, 0.0], [3.0, 4.0]]), np.zeros((2, 2, 2))
+    >>> scgde.stats.expected_distances(z[:1], noise[:1], z, noise).round(2)
+    array([[0., 5.]])
     """
     z_a, noise_a = as_noisy(z_a, noise_a)
     z_b, noise_b = as_noisy(z_b, noise_b, z_a)
@@ -74,6 +82,20 @@ def paired_distances(
     -------
     ``distance``, the root of the expected square, as :func:`expected_distances`;
     ``standard_error`` (by the delta method); ``low`` and ``high``.
+
+    Raises
+    ------
+    ValueError
+        If the level is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z_a, z_b, noise = np.zeros((1, 2)), np.array([[3.0, 4.0]]), np.eye(2)[None] / 100
+    >>> distances = scgde.stats.paired_distances(z_a, noise, z_b, noise)
+    >>> bool(distances.low < 5 < distances.high)
+    True
     """
     if not 0 < level < 1:
         raise ValueError(f"level={level!r} must be between 0 and 1.")

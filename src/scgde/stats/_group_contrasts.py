@@ -22,6 +22,28 @@ class GroupFit(NamedTuple):
     ``effects (G, p)``, of which only differences mean something; ``covariance (p, p)``, pooled
     within groups and blocks, unbiased; ``noise (G, G)``: a contrast c of the effects has covariance
     ``(c' noise c) * covariance``; ``df``, degrees of freedom of the covariance.
+
+    Attributes
+    ----------
+    effects
+        ``(G, p)``, of which only differences mean something.
+    covariance
+        ``(p, p)``, within groups and blocks.
+    noise
+        ``(G, G)``, of the effects.
+    df
+        Degrees of freedom of the covariance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(20, 2))
+    >>> groups, blocks = np.repeat([0, 1], 10), np.zeros(20, dtype=int)
+    >>> z[groups == 1] += 2
+    >>> fit = scgde.stats.fit_groups(z, groups, blocks)
+    >>> bool((fit.effects[1] > fit.effects[0]).all()), fit.df
+    (True, 18.0)
     """
 
     effects: np.ndarray
@@ -35,7 +57,31 @@ class GroupFit(NamedTuple):
 
 
 class ContrastTest(NamedTuple):
-    """Result of :func:`contrast_test`, each ``(C,)``."""
+    """Result of :func:`contrast_test`, each ``(C,)``.
+
+    Attributes
+    ----------
+    statistic
+        T squared.
+    p_value
+        Of each contrast by itself.
+    p_max_t
+        Adjusted for all of them.
+    smallest_p_value
+        The least that so few units can give.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(20, 2))
+    >>> groups, blocks = np.repeat([0, 1], 10), np.zeros(20, dtype=int)
+    >>> z[groups == 1] += 2
+    >>> pairs = np.array([[0, 1]])
+    >>> test = scgde.stats.contrast_test(z, groups, pairs, blocks, n_permutations=199)
+    >>> test.statistic.shape, test.p_max_t
+    ((1,), array([0.005]))
+    """
 
     statistic: np.ndarray
     p_value: np.ndarray
@@ -56,6 +102,21 @@ def fit_groups(
         Codes ``(n,)`` from 0 without gaps; a single block for no blocks.
     weights
         How often each unit counts ``(n,)``; once by default.
+
+    Returns
+    -------
+    :class:`GroupFit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(20, 2))
+    >>> groups, blocks = np.repeat([0, 1], 10), np.zeros(20, dtype=int)
+    >>> z[groups == 1] += 2
+    >>> fit = scgde.stats.fit_groups(z, groups, blocks)
+    >>> fit.effects.shape, fit.covariance.shape
+    ((2, 2), (2, 2))
     """
     w = np.ones(len(z)) if weights is None else weights
     z = z - _block_means(z, blocks, w)[blocks]
@@ -120,6 +181,17 @@ def contrast_test(
     -------
     :class:`ContrastTest`; ``smallest_p_value`` is what the arrangements and the number of
     permutations allow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(20, 2))
+    >>> groups, blocks = np.repeat([0, 1], 10), np.zeros(20, dtype=int)
+    >>> z[groups == 1] += 2
+    >>> pairs = np.array([[0, 1]])
+    >>> scgde.stats.contrast_test(z, groups, pairs, blocks, n_permutations=199).p_value
+    array([0.005])
     """
     rng = np.random.default_rng(seed)
     contrasts = np.asarray(contrasts)
@@ -180,6 +252,19 @@ def contrast_distances(
     Returns
     -------
     D, low and high for each contrast, zero or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.random.default_rng(0).normal(size=(20, 2))
+    >>> groups, blocks = np.repeat([0, 1], 10), np.zeros(20, dtype=int)
+    >>> z[groups == 1] += 2
+    >>> pairs = np.array([[0, 1]])
+    >>> donors = np.arange(20)
+    >>> (distance, low, high), = scgde.stats.contrast_distances(z, groups, pairs, blocks, donors)
+    >>> bool(low < distance < high)
+    True
     """
     rng = np.random.default_rng(seed)
     plain, bias = _squared_distances(z, groups, contrasts, blocks, None)

@@ -36,6 +36,12 @@ def hotelling_radius(n_cells: int, n_dims: int, level: float = 0.95) -> float:
     TypeError, ValueError
         If a number is no whole number above zero, there are not more cells than dimensions, or the
         level is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> round(scgde.stats.hotelling_radius(100, 2), 2)
+    6.24
     """
     require_counts(n_cells=n_cells, n_dims=n_dims)
     if n_cells <= n_dims:
@@ -50,7 +56,26 @@ def hotelling_radius(n_cells: int, n_dims: int, level: float = 0.95) -> float:
 
 
 class HotellingTest(NamedTuple):
-    """Result of :func:`hotelling_test`: ``statistic`` is T2 and ``f`` is F(df1, df2)."""
+    """Result of :func:`hotelling_test`: ``statistic`` is T2 and ``f`` is F(df1, df2).
+
+    Attributes
+    ----------
+    statistic
+        T squared.
+    f, df1, df2
+        F and its degrees of freedom.
+    p_value
+        Of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> noise = np.eye(2) / 50
+    >>> test = scgde.stats.hotelling_test(np.array([1.0, 0.0]), noise, 50, noise, 50)
+    >>> round(test.statistic, 1), test.df1
+    (25.0, 2.0)
+    """
 
     statistic: float
     f: float
@@ -91,6 +116,15 @@ def hotelling_test(
     TypeError, ValueError
         If shapes do not fit, a value is not finite, the cells are too few for the dimensions, or
         the covariances sum to a singular matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> noise = np.eye(2) / 50
+    >>> test = scgde.stats.hotelling_test(np.array([1.0, 0.0]), noise, 50, noise, 50)
+    >>> bool(test.p_value < 0.001)
+    True
     """
     d, a, b = (np.asarray(v, dtype=float) for v in (difference, cov_a, cov_b))
     p = d.size

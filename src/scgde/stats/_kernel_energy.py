@@ -33,6 +33,16 @@ class KernelEnergy:
     ------
     ValueError
         If points are not finite or there are fewer than three, or the bandwidth is not above zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> points = np.random.default_rng(0).normal(size=(200, 2))
+    >>> energy = scgde.stats.KernelEnergy(points)
+    >>> middle, far = energy(np.array([[0.0, 0.0], [3.0, 3.0]]))
+    >>> bool(middle < far)
+    True
     """
 
     def __init__(self, points: np.ndarray, bandwidth: float | None = None, seed: int = 0):
@@ -95,10 +105,25 @@ def likely_bandwidth(points: np.ndarray, seed: int = 0) -> float:
     Of twelve, halvings by the root of 2 from Scott's rule for one normal distribution; scored on
     1,000 points drawn at random.
 
+    Parameters
+    ----------
+    points
+        ``(n, d)``, on scales that may be compared.
+    seed
+        Seed of the draw of points that are scored.
+
     Raises
     ------
     ValueError
         If all points are the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> points = np.random.default_rng(0).normal(size=(200, 2))
+    >>> 0.1 < scgde.stats.likely_bandwidth(points) < 1
+    True
     """
     n, d = points.shape
     spread = np.sqrt(points.var(0).mean())

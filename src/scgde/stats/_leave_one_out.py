@@ -39,6 +39,15 @@ def leave_one_out_distances(
     ------
     ValueError
         If shapes do not fit, values are not finite, or there are fewer than three populations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> z = np.append(np.random.default_rng(0).normal(size=20), 9.0)[:, None]
+    >>> prior = scgde.stats.NormalPrior.fit(z)
+    >>> int(scgde.stats.leave_one_out_distances(z, None, prior).argmax())
+    20
     """
     z, noise = as_noisy(z, noise, prior.mean)
     if len(z) < 3:

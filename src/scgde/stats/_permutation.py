@@ -23,6 +23,15 @@ def permute_within_blocks(
         How many.
     rng
         Random generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> labels, blocks = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    >>> drawn = scgde.stats.permute_within_blocks(labels, blocks, 5, np.random.default_rng(0))
+    >>> drawn.shape, drawn[:, :2].sum(1)
+    ((5, 4), array([1, 1, 1, 1, 1]))
     """
     # Sorting random keys block by block gives each block's units in random order.
     keys = rng.random((n_permutations, len(labels))) + np.unique(blocks, return_inverse=True)[1]
@@ -38,6 +47,18 @@ def count_arrangements(labels: np.ndarray, blocks: np.ndarray) -> int:
     A product of multinomial coefficients. One over it is the smallest p-value that a permutation
     test can give, however many permutations are drawn; of two groups of equal size in every block
     whose names do not matter, two over it.
+
+    Parameters
+    ----------
+    labels, blocks
+        Label and block of each unit, ``(n,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.count_arrangements(np.array([0, 0, 1, 1]), np.zeros(4, dtype=int))
+    6
     """
     total = 1
     for block in np.unique(blocks):
@@ -59,6 +80,13 @@ def permutation_p_values(observed: np.ndarray, permuted: np.ndarray) -> np.ndarr
     ----------
     observed, permuted
         Statistics ``(C,)`` and ``(B, C)``, large where groups differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.permutation_p_values(np.array([3.0]), np.array([[1.0], [4.0], [2.0]]))
+    array([0.5])
     """
     # Arrangements equal but for the names of groups differ in rounding only: they are ties.
     as_large = permuted >= observed - 1e-9 * np.abs(observed)
@@ -75,5 +103,13 @@ def max_t_p_values(observed: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     ----------
     observed, permuted
         Statistics ``(C,)`` and ``(B, C)``, a row of one common permutation each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> permuted = np.array([[1.0, 2.0], [4.0, 1.0], [2.0, 2.0]])
+    >>> scgde.stats.max_t_p_values(np.array([3.0, 5.0]), permuted)
+    array([0.5 , 0.25])
     """
     return permutation_p_values(observed, permuted.max(1, keepdims=True))

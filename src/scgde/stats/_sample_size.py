@@ -37,6 +37,13 @@ def ellipsoid_size(cell_cov: np.ndarray, n_cells: int, level: float = 0.95) -> f
     Returns
     -------
     In units of the embedding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> round(scgde.stats.ellipsoid_size(np.eye(2), n_cells=100), 2)
+    0.25
     """
     n_dims = len(cell_cov)
     squared = hotelling_radius(n_cells, n_dims, level)
@@ -56,6 +63,18 @@ def cells_for_ellipsoid(cell_cov: np.ndarray, radius: float, level: float = 0.95
     Returns
     -------
     A whole number, or ``inf`` if a billion cells are too few.
+
+    Raises
+    ------
+    ValueError
+        If the covariance is none, or the radius or the level is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.cells_for_ellipsoid(np.eye(2), radius=0.25)
+    100.0
     """
     require_positive(radius=radius)
     return _smallest(lambda m: ellipsoid_size(cell_cov, m, level) <= radius, len(cell_cov) + 1)
@@ -92,6 +111,12 @@ def hotelling_power(
     ------
     ValueError
         If there are too few donors for that many dimensions.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> round(scgde.stats.hotelling_power(1.0, 20, 20, n_dims=2), 2)
+    0.78
     """
     require_counts(n_a=n_a, n_b=n_b, n_dims=n_dims)
     n = n_a + n_b
@@ -128,6 +153,14 @@ def cells_for_power(
     Returns
     -------
     A whole number from 2; ``inf`` if no number of cells of so few donors is enough.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> def distance(n_cells):  # of the groups, the fewer cells the smaller
+    ...     return 1.5 / (1 + 20 / n_cells) ** 0.5
+    >>> scgde.stats.cells_for_power(distance, 20, 20, n_dims=2)
+    18.0
     """
 
     def enough(m: float) -> bool:
@@ -157,6 +190,12 @@ def donors_for_power(
     Returns
     -------
     A whole number; ``inf`` if a billion donors are too few.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.stats.donors_for_power(1.0, share_a=0.5, n_dims=2)
+    42.0
     """
 
     def enough(n: float) -> bool:

@@ -12,7 +12,25 @@ from .._errors import require_counts, require_positive
 
 
 class StringPath(NamedTuple):
-    """A path ``points (n, d)``, evenly spaced; whether and when it stopped moving."""
+    """A path ``points (n, d)``, evenly spaced; whether and when it stopped moving.
+
+    Attributes
+    ----------
+    points
+        ``(n, d)``, evenly spaced.
+    converged
+        Whether they stopped moving.
+    n_steps
+        Steps done.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> path = scgde.stats.string_method(lambda x: 0 * x, np.eye(2), n_points=5)
+    >>> path.points.shape, path.converged
+    ((5, 2), True)
+    """
 
     points: np.ndarray
     converged: bool
@@ -101,18 +119,45 @@ def string_method(
 
 
 def arc_length(path: np.ndarray) -> np.ndarray:
-    """Return each point's distance from the first along the path, ``(n,)`` of ``(n, d)``."""
+    """Return each point's distance from the first along the path, ``(n,)`` of ``(n, d)``.
+
+    Parameters
+    ----------
+    path
+        Points ``(n, d)``, in order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.arc_length(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 5.0]]))
+    array([0., 5., 6.])
+    """
     return np.r_[0.0, np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()]
 
 
 def evenly_spaced(path: np.ndarray, n_points: int) -> np.ndarray:
     """Return ``n_points`` points at equal arc length on the polygon through ``path (m, d)``.
 
+    Parameters
+    ----------
+    path
+        Corners ``(m, d)``, in order.
+    n_points
+        Number of points, both ends included.
+
     Raises
     ------
     ValueError
         If there are fewer than two points on either side, or ``path`` has no length or is not
         finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.stats.evenly_spaced(np.array([[0.0, 0.0], [4.0, 0.0]]), 3).tolist()
+    [[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]
     """
     path = np.asarray(path, dtype=float)
     if path.ndim != 2 or len(path) < 2:

@@ -95,6 +95,18 @@ def cells_needed(
     :math:`d' (S + C / m)^{-1} d` is freed of what chance adds to it: the sampling covariance of d,
     and the error of S (Lachenbruch & Mickey 1968). It is an estimate from the donors at hand
     nevertheless, and so is the power: with ten donors it may be off by a factor.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.embed_populations(adata, model)
+    >>> table = scgde.tl.cells_needed(adata)
+    >>> len(table), "gde_cells_needed" in adata.uns
+    (12, True)
     """
     require_counts(n_dims=n_dims)
     require_positive(relative_radius=relative_radius)

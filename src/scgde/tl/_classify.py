@@ -105,6 +105,20 @@ def classify_populations(
         If a key or the covariance is absent, a label has one value, there are fewer donors of a
         class than folds, or the embedding was itself trained on the label (use
         ``setting="inductive"``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> adata.obs["group"] = np.where(adata.obs["mean"] > 2.5, "high", "low")
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.embed_populations(adata, model)
+    >>> scores = scgde.tl.classify_populations(adata, "group", n_splits=2, n_repeats=2)
+    >>> scores["representation"].unique().tolist()
+    ['gde', 'majority', 'mean_sd', 'pseudobulk_pca', 'kernel_mean']
     """
     require_choice("setting", setting, ("transductive", "inductive", "both"))
     require_choice("task", task, ("auto", "classification", "regression"))

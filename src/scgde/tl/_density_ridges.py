@@ -68,6 +68,17 @@ def density_ridges(
     ------
     ValueError
         If ``n_dims`` is not from 0 to the number of features less one.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.manifold("parabola", 200, noise=0.1)
+    >>> scgde.model.RegularizedAE.setup_anndata(adata)
+    >>> model = scgde.model.RegularizedAE(adata, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.density_ridges(adata, model, max_steps=3, enable_progress_bar=False)
+    >>> adata.obsm["ridge"].shape
+    (200, 2)
     """
     require_counts(max_steps=max_steps)
     require_positive(tolerance=tolerance)

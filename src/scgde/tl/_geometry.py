@@ -99,6 +99,20 @@ def wasserstein_geometry(
     KeyError, ValueError
         If a population is unknown, fewer than four are left, none was held out, or known distances
         do not cover them.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> names = list(adata.obs["population"].unique())
+    >>> table = scgde.tl.wasserstein_geometry(
+    ...     adata, model, names, n_bootstrap=20, enable_progress_bar=False
+    ... )
+    >>> table.columns.tolist()
+    ['estimate', 'low', 'high']
     """
     require_counts(max_cells=max_cells, max_pairs=max_pairs, n_bootstrap=n_bootstrap)
     if n_steps < 3:

@@ -51,6 +51,18 @@ def nearest_populations(
     ------
     KeyError, TypeError, ValueError
         If the embedding or its covariance is absent, or there are no ``n_neighbors`` others.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(12, 40)
+    >>> scgde.model.GDE.setup_anndata(adata, "population")
+    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.embed_populations(adata, model)
+    >>> table = scgde.tl.nearest_populations(adata, 3)
+    >>> table.columns[:4].tolist(), len(table)
+    (['population', 'neighbor', 'rank', 'distance'], 36)
     """
     require_counts(n_neighbors=n_neighbors)
     study = embedded_populations(adata, embedding_key, None)

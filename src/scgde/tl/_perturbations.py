@@ -116,6 +116,19 @@ def predict_perturbations(
     -----
     All scores are of ``log(1 + 10^4 x / total)`` for counts. The control mean is known to every
     method and enters every shift: its noise is shared by what is predicted and what is observed.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.perturbed_populations(6, 2, 20)
+    >>> scgde.model.PerturbationGDE.setup_anndata(adata, "perturbation", control="control")
+    >>> model = scgde.model.PerturbationGDE(adata, features="gene_features", n_latent=8)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> table = scgde.tl.predict_perturbations(
+    ...     adata, model, held_out=["target_00", "target_01"], enable_progress_bar=False
+    ... )
+    >>> table["method"].unique().tolist()
+    ['gde', 'no_change', 'training_mean', 'matching_mean', 'ridge', 'kriging', 'data_ceiling']
     """
     require_counts(min_cells=min_cells, n_top=n_top, max_cells=max_cells)
     if n_cells != 0:

@@ -60,6 +60,17 @@ def score_field(
     KeyError, ValueError
         If the map is absent, has values that are not finite, or there are not more cells than
         neighbours.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.manifold("parabola", 200, noise=0.1)
+    >>> scgde.model.RegularizedAE.setup_anndata(adata)
+    >>> model = scgde.model.RegularizedAE(adata, n_hidden=16)
+    >>> model.train(max_steps=2, enable_progress_bar=False)
+    >>> scgde.tl.score_field(adata, model)
+    >>> adata.obsm["score"].shape
+    (200, 2)
     """
     score = model.get_score(adata).to_numpy()
     name, projection = "", ""
