@@ -1,83 +1,54 @@
-"""Data sets by name, described by the TOML files of ``data_registry``."""
+"""Data sets by name: fetched, checked and read."""
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
+import inspect
+import os
 
-import anndata
 import pandas as pd
 from anndata import AnnData
+from mudata import MuData
 
-from .._errors import listed, unknown
-
-_HERE = Path(str(files(__package__)))
-
-
-@cache
-def _entries() -> dict[str, dict]:
-    # Beside the package in a wheel, at the top of the repository in a checkout.
-    folders = (_HERE / "data_registry", _HERE.parents[2] / "data_registry")
-    folder = next((f for f in folders if f.is_dir()), None)
-    if folder is None:
-        raise FileNotFoundError(
-            f"The data registry is missing (looked in {listed(folders)}). Install scgde again."
-        )
-    return {path.stem: tomllib.loads(path.read_text()) for path in sorted(folder.glob("*.toml"))}
+from ._catalogue import entry_of
+from ._fetch import fetch
+from ._readers import READERS
 
 
-def list_datasets() -> pd.DataFrame:
-    """Return all data sets: title, cells, populations, licence, indexed by name.
-
-    Examples
-    --------
-    >>> import scgde
-    >>> "schulteschrepping2020" in scgde.datasets.list_datasets().index
-    True
-    """
-    columns = ["title", "n_cells", "n_populations", "licence"]
-    return pd.DataFrame.from_dict(_entries(), orient="index")[columns]
-
-
-def info(name: str) -> dict:
-    """Return all that the registry says of a data set: origin, licence, citation, keys.
+def load(
+    name: str,
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    enable_progress_bar: bool = True,
+    **kwargs: object,
+) -> AnnData | MuData | pd.DataFrame:
+    """Load a data set; what does not ship with the package is downloaded once and kept.
 
     Parameters
     ----------
     name
-        As in :func:`list_datasets`.
+        As in :func:`scgde.datasets.list`.
+    cache_dir
+        Where downloads are kept, in a folder for each data set. By default the environment variable
+        ``SCGDE_DATA_DIR``, else the user's cache folder.
+    enable_progress_bar
+        Show a bar while downloading and reading.
+    **kwargs
+        Options of the reader that ``info(name)["reader"]`` names, in place of those of the registry
+        (``info(name)["reader_kwargs"]``): ``load("psychad_hbcc", cells_per_donor=200)``.
+
+    Returns
+    -------
+    AnnData; ``info(name)`` says which obs columns hold populations and labels. MuData for several
+    modalities, a DataFrame for features of genes and tables of donors.
 
     Raises
     ------
     KeyError
-        If there is no such data set; the message lists close matches.
-    """
-    if name not in _entries():
-        raise KeyError(unknown("name", name, _entries(), "the data registry"))
-    return dict(_entries()[name])
-
-
-def load(name: str) -> AnnData:
-    """Load a data set that ships with the project.
-
-    Parameters
-    ----------
-    name
-        As in :func:`list_datasets`.
-
-    Returns
-    -------
-    AnnData; ``info(name)`` says which obs columns hold populations and labels.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not part of this installation.
-    ValueError
-        If the file is damaged.
+        If there is no such data set; the message lists close matches. Or if a file lacks a column.
+    TypeError
+        If the reader has no such option.
+    FileNotFoundError, OSError, ValueError
+        As :func:`scgde.datasets.fetch`, or if a file is not in the expected format.
 
     Examples
     --------
@@ -85,18 +56,16 @@ def load(name: str) -> AnnData:
     >>> scgde.datasets.load("schulteschrepping2020").shape
     (5494, 500)
     """
-    entry = info(name)
-    path = _HERE / "bundled" / entry["file"]
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{entry['file']} is not part of this installation: it ships with the project's "
-            f"repository only. Put it at {path}."
-        )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != entry["sha256"]:
-        raise ValueError(
-            f"{path} is damaged: its sha256 is {digest}, expected {entry['sha256']}. Install scgde "
-            "again."
-        )
-    return anndata.read_h5ad(path)
+    entry = entry_of(name)
+    reader = READERS[entry.reader]
+    options = inspect.signature(reader).parameters
+    for option in kwargs:
+        if option not in options or option == "paths":
+            offered = [o for o in options if o not in ("paths", "enable_progress_bar")]
+            raise TypeError(
+                f"{name!r} has no option {option!r}; its reader {entry.reader!r} has {offered}."
+            )
+    if "enable_progress_bar" in options:
+        kwargs["enable_progress_bar"] = enable_progress_bar
+    paths = fetch(name, cache_dir=cache_dir, enable_progress_bar=enable_progress_bar)
+    return reader(paths, **(entry.reader_kwargs | kwargs))
