@@ -31,6 +31,19 @@ class Encoder(nn.Module):
     differentiable
         Whether the embedding has a derivative by the weights that says something of its sampling
         error; medians are flat between cells, so theirs is zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> class First(scgde.encoders.Encoder):
+    ...     def __init__(self, n_input, n_latent, n_hidden=128):
+    ...         super().__init__()
+    ...         self.readout = torch.nn.Linear(n_input, n_latent)
+    ...     def forward(self, x, w):
+    ...         return self.readout(torch.einsum("bm,bmd->bd", w, x))
+    >>> First(3, 4)(torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)).shape
+    torch.Size([2, 4])
     """
 
     accepts_sparse: ClassVar[bool] = False
@@ -59,6 +72,20 @@ class PooledEncoder(Encoder):
     pooled vector is read out. A subclass gives ``embed``, ``update`` for each of ``n_updates``
     blocks, and ``readout``. The number of passes over the cells that a stream needs is
     ``n_updates + 1``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> class Pooled(scgde.encoders.PooledEncoder):
+    ...     def __init__(self, n_input, n_latent, n_hidden=128):
+    ...         super().__init__()
+    ...         self.cell = scgde.nn.CellLinear(n_input, n_hidden)
+    ...         self.readout = torch.nn.Linear(n_hidden, n_latent)
+    ...     def embed(self, x):
+    ...         return self.cell(x), None
+    >>> Pooled(3, 4)(torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)).shape
+    torch.Size([2, 4])
     """
 
     accepts_sparse: ClassVar[bool] = True
@@ -158,6 +185,13 @@ class BlockEncoder(PooledEncoder):
 
     ``blocks`` has them; what ``embed`` returns beside the hidden states is a skip ``(B, m, h)`` or
     None for each.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8, n_blocks=2)
+    >>> isinstance(encoder, scgde.encoders.BlockEncoder), encoder.n_updates
+    (True, 2)
     """
 
     blocks: nn.ModuleList

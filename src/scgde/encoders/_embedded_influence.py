@@ -37,6 +37,22 @@ def embedded_influence(
         Most cells held at once, where the encoder streams.
     chunk
         Cells of a piece of a larger set.
+
+    Returns
+    -------
+    Embeddings, and pairs of columns (a slice) and the influence of their cells.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8)
+    >>> z, pieces = scgde.encoders.embedded_influence(
+    ...     encoder, lambda size: [(x, w)], n_cells=5, max_cells=100, chunk=5
+    ... )
+    >>> z.shape, [influence.shape for _, influence in pieces]
+    (torch.Size([2, 4]), [torch.Size([2, 5, 4])])
     """
     if not encoder.streams:
         ((x, w),) = pieces(n_cells)

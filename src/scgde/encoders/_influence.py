@@ -33,6 +33,16 @@ def influence(encoder: Encoder, x: Cells, w: Tensor) -> Tensor:
     Returns
     -------
     ``(B, m, n_latent)``. Under the weights its mean is zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8)
+    >>> psi = scgde.encoders.influence(encoder, x, w)
+    >>> psi.shape, bool((psi.mean(1).abs() < 1e-4).all())
+    (torch.Size([2, 5, 4]), True)
     """
     with torch.enable_grad():
         w = w.detach().clone().requires_grad_()
@@ -46,7 +56,23 @@ def influence(encoder: Encoder, x: Cells, w: Tensor) -> Tensor:
 
 
 def linear_map(readout: nn.Module, pooled: Tensor) -> tuple[Tensor, Tensor]:
-    """Return matrix ``(n_latent, h)`` and intercept of a read-out of pooled vectors ``(B, h)``."""
+    """Return matrix ``(n_latent, h)`` and intercept of a read-out of pooled vectors ``(B, h)``.
+
+    Parameters
+    ----------
+    readout
+        The linear read-out of an encoder.
+    pooled
+        Pooled vectors ``(B, h)``, whose type and device count.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> matrix, intercept = scgde.encoders.linear_map(torch.nn.Linear(8, 4), torch.zeros(2, 8))
+    >>> matrix.shape, intercept.shape
+    (torch.Size([4, 8]), torch.Size([4]))
+    """
     offset = readout(torch.zeros_like(pooled[0]))
     axes = torch.eye(pooled.shape[-1], dtype=pooled.dtype, device=pooled.device)
     return (readout(axes) - offset).t(), offset
@@ -67,6 +93,20 @@ def sensitivities(readout: Tensor, jacobians: Jacobians) -> list[Tensor]:
     Returns
     -------
     ``(B or 1, n_latent, h)`` for every layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8)
+    >>> chunks = [(encoder.embed(x), w)]
+    >>> states, pools = encoder.layers(*chunks[0])
+    >>> jacobians = scgde.encoders.mean_jacobians(encoder, lambda size=None: chunks, pools)
+    >>> matrix, _ = scgde.encoders.linear_map(encoder.readout, pools[-1])
+    >>> slopes = scgde.encoders.sensitivities(matrix, jacobians)
+    >>> [tuple(slope.shape) for slope in slopes]
+    [(2, 4, 8), (2, 4, 8), (1, 4, 8)]
     """
     last = max((later for later, _ in jacobians), default=0)
     found = {last: readout[None]}
@@ -94,6 +134,21 @@ def pooled_influence(
     Returns
     -------
     ``(B, m, n_latent)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8)
+    >>> chunks = [(encoder.embed(x), w)]
+    >>> states, pools = encoder.layers(*chunks[0])
+    >>> jacobians = scgde.encoders.mean_jacobians(encoder, lambda size=None: chunks, pools)
+    >>> matrix, _ = scgde.encoders.linear_map(encoder.readout, pools[-1])
+    >>> slopes = scgde.encoders.sensitivities(matrix, jacobians)
+    >>> psi = scgde.encoders.pooled_influence(states, pools, slopes)
+    >>> torch.allclose(psi, scgde.encoders.influence(encoder, x, w), atol=1e-4)
+    True
     """
     return sum(
         (h - p[:, None]) @ a.transpose(1, 2)

@@ -39,6 +39,18 @@ def mean_jacobians(encoder: PooledEncoder, chunks: Chunks, pools: Sequence[Tenso
     Returns
     -------
     By later and earlier layer ``(k, l)``, ``(B, h_k, h_l)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.ResNetGNNEncoder(3, 4, n_hidden=8)
+    >>> chunks = [(encoder.embed(x), w)]
+    >>> _, pools = encoder.layers(*chunks[0])
+    >>> jacobians = scgde.encoders.mean_jacobians(encoder, lambda size=None: chunks, pools)
+    >>> sorted(jacobians), jacobians[1, 0].shape
+    ([(1, 0), (2, 0), (2, 1)], torch.Size([2, 8, 8]))
     """
     if encoder.n_updates == 0:
         return {}

@@ -25,6 +25,19 @@ class ModalEncoder(Encoder):
         One for each modality, M of them.
     modalities
         Columns of cells.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> modalities = scgde.data.Modalities((2, 1))
+    >>> encoder = scgde.encoders.ModalEncoder(
+    ...     [scgde.encoders.MeanEncoder(n, 4) for n in modalities.sizes], modalities
+    ... )
+    >>> x, w = torch.randn(2, 5, 5), torch.full((2, 5), 1 / 5)
+    >>> x[..., 3:] = 1.0  # indicators: every cell has both
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     def __init__(self, encoders: Sequence[Encoder], modalities: Modalities):

@@ -28,6 +28,15 @@ class InducedAttentionEncoder(Encoder):
         Attention heads; ``n_hidden`` must be a multiple.
     n_inducing
         Inducing points of a block.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.InducedAttentionEncoder(n_input=3, n_latent=4, n_hidden=8)
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     accepts_sparse = True

@@ -33,6 +33,20 @@ class KernelMeanEncoder(PooledEncoder):
         In units of what the encoder sees; None for the median heuristic.
     trained
         Whether frequencies and phases are learned with the rest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the number of features or the bandwidth is not above zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.KernelMeanEncoder(3, 4, n_features=16, bandwidth=1.0)
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     def __init__(

@@ -20,6 +20,15 @@ class MeanEncoder(PooledEncoder):
         Features of a cell and coordinates of an embedding.
     n_hidden
         Not used; every encoder takes it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.MeanEncoder(n_input=3, n_latent=4, n_hidden=8)
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     def __init__(self, n_input: int, n_latent: int, n_hidden: int = 128):

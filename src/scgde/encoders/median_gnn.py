@@ -18,6 +18,15 @@ class MedianGNNEncoder(GNNEncoder):
         Features of a cell, coordinates of an embedding, width of hidden layers.
     n_blocks
         Layers in which cells see their population.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.MedianGNNEncoder(n_input=3, n_latent=4, n_hidden=8)
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     streams = False

@@ -23,6 +23,16 @@ class PCAMeanEncoder(PooledEncoder):
         Not used; every encoder takes it.
     n_components
         Principal components; by default as many as the embedding has coordinates.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.PCAMeanEncoder(3, 2)
+    >>> encoder.initialize(torch.randn(50, 3))  # finds the components
+    >>> encoder(x, w).shape
+    torch.Size([2, 2])
     """
 
     def __init__(

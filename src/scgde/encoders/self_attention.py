@@ -22,6 +22,15 @@ class SelfAttentionEncoder(Encoder):
         Attention blocks.
     n_heads
         Attention heads; ``n_hidden`` must be a multiple.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)
+    >>> encoder = scgde.encoders.SelfAttentionEncoder(n_input=3, n_latent=4, n_hidden=8)
+    >>> encoder(x, w).shape
+    torch.Size([2, 4])
     """
 
     accepts_sparse = True

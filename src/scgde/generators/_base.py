@@ -36,6 +36,21 @@ class Generator(nn.Module):
         ``"counts"``: the generator models raw counts. ``"real"``: it models standardised features.
     uses_library
         Whether counts are modelled relative to the size of their cell, and encoded so.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> class Points(scgde.generators.Generator):
+    ...     def __init__(self, n_output, n_latent, n_hidden=128, *, n_batch=1):
+    ...         super().__init__()
+    ...         self.mean = torch.nn.Linear(n_latent, n_output)
+    ...     def loss(self, x, w, z, **covariates):
+    ...         return torch.einsum("bm,bmd->b", w, (x - self.mean(z)[:, None]) ** 2)
+    ...     def sample(self, z, n_cells, *, generator=None, **covariates):
+    ...         return self.mean(z)[:, None].expand(-1, n_cells, -1)
+    >>> Points(3, 4).sample(torch.randn(2, 4), 7).shape
+    torch.Size([2, 7, 3])
     """
 
     accepts_sparse: ClassVar[bool] = False

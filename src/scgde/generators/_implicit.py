@@ -29,6 +29,23 @@ class ImplicitGenerator(Generator):
         Residual layers.
     n_noise
         Coordinates of the noise; by default the features of a cell, at least 16.
+
+    Raises
+    ------
+    ValueError
+        If there are no coordinates of noise.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> class MeansOnly(scgde.generators.ImplicitGenerator):
+    ...     def distance(self, x, y, wx, wy):
+    ...         difference = torch.einsum("bm,bmd->bd", wx, x) - torch.einsum("bm,bmd->bd", wy, y)
+    ...         return difference.square().sum(-1)
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> MeansOnly(n_output=3, n_latent=4, n_hidden=8).loss(x, w, z).shape
+    torch.Size([2])
     """
 
     def __init__(

@@ -45,6 +45,20 @@ class CVAE(Generator):
         that the cell has.
     n_steps_kl_warmup
         Training steps over which the divergence's weight rises from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If there is no such likelihood or size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.CVAE(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     accepts_sparse = True

@@ -22,6 +22,20 @@ class EnergyGenerator(ImplicitGenerator):
         As in :class:`ImplicitGenerator`.
     beta
         In (0, 2), where the score is proper; at 2 it would see means only.
+
+    Raises
+    ------
+    ValueError
+        If ``beta`` is not above 0 and below 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.EnergyGenerator(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

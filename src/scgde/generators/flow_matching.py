@@ -37,6 +37,20 @@ class FlowMatching(Generator):
         Share of training sets that do not see their embedding; above zero allows guidance.
     n_steps, method
         Defaults of :meth:`sample`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such coupling or method, or an option is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.FlowMatching(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

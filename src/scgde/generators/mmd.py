@@ -21,6 +21,20 @@ class MMDGenerator(ImplicitGenerator):
     bandwidth
         Middle bandwidth, in standard deviations of the features. None: the median distance within
         the sets of a batch, one for all of them.
+
+    Raises
+    ------
+    ValueError
+        If the bandwidth is not above zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.MMDGenerator(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

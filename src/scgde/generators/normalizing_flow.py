@@ -26,6 +26,20 @@ class NormalizingFlow(Generator):
         As in :class:`~scgde.generators.Generator`; at least two features.
     n_flows
         Couplings.
+
+    Raises
+    ------
+    ValueError
+        If cells have one feature only, or there are no couplings.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.NormalizingFlow(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

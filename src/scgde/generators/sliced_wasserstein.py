@@ -20,6 +20,20 @@ class SlicedWassersteinGenerator(ImplicitGenerator):
         As in :class:`ImplicitGenerator`.
     n_projections
         Random directions of a step.
+
+    Raises
+    ------
+    ValueError
+        If there are no projections.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.SlicedWassersteinGenerator(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

@@ -42,6 +42,20 @@ class WormholeGenerator(ImplicitGenerator):
         Weight of the latent distances' loss.
     n_partners
         Partners of each set in that loss.
+
+    Raises
+    ------
+    ValueError
+        If ``blur`` or ``n_partners`` is not above zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> x, w, z = torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5), torch.randn(2, 4)
+    >>> generator = scgde.generators.WormholeGenerator(n_output=3, n_latent=4, n_hidden=8)
+    >>> generator.loss(x, w, z).shape, generator.sample(z, 7, generator=torch.Generator()).shape
+    (torch.Size([2]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

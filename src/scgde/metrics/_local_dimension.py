@@ -37,7 +37,7 @@ def local_dimension(
         twentieth (Farahmand et al., ICML 2007); ``"mom"``, moments (Amsaleg et al., DMKD 32, 2018);
         ``"tle"``, tight neighbourhoods (Amsaleg et al., SDM 2019), slower than the others.
     calibrate
-        Correct for the finite number of cells (:func:`calibrated_dimension`), which all of these
+        Correct for the finite number of cells (:func:`calibrated_dimensions`), which all of these
         need from about ten dimensions on. Simulated once for a number of cells, in seconds.
 
     Returns
