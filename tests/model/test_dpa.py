@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -10,6 +11,7 @@ from scipy.stats import spearmanr
 
 import scgde
 from scgde.model import DPA
+from scgde.model._energy_profile import _profile
 
 QUIET = {"enable_progress_bar": False}
 SMALL = {"n_hidden": 32, "n_noise": 8}
@@ -98,7 +100,8 @@ def test_one_network_for_all(separate):
     assert model.module.n_members == 1
     profile = model.get_energy_profile()
     assert len(profile) == 9
-    assert set(model.sample(50).obs["population"]) <= {"a", "b", "c"}
+    # From noise alone: who a cell belongs to is nowhere in the model.
+    assert list(model.sample(50).obs) == []
     with pytest.raises(ValueError, match="knows no populations"):
         model.sample(5, populations="a")
     assert (model.sample(5, k=1, populations="a").obs["population"] == "a").all()
@@ -118,11 +121,141 @@ def test_conditioned_on_the_embedding_of_the_population(tmp_path):
     new.obsm["X_gde"] = np.eye(3, dtype=np.float32)[np.repeat([0, 1, 2], 40)]
     again = DPA.load(tmp_path / "dpa", adata=new)
     assert "never seen" in again.get_energy_profile(new).index
-    with pytest.raises(ValueError, match="condition must have 3 columns"):
-        model.encode(torch.zeros(2, 3))
+    for condition in (None, np.zeros((3, 3)), np.zeros(3)):
+        with pytest.raises(ValueError, match=r"this model takes \(2, 3\)"):
+            model.encode(torch.zeros(2, 3), condition=condition)
+    z = model.encode(adata.X[:2], condition=adata.obsm["X_gde"][:2].astype(np.float64))
+    np.testing.assert_allclose(z.detach(), model.get_latent_representation()[:2], atol=1e-5)
+    partly = new.copy()
+    partly.obsm["X_gde"][partly.obs["who"] == "c"] = np.nan
+    with pytest.raises(ValueError, match="Embed all populations first"):
+        model.get_energy_profile(partly)
     new.obsm["X_gde"] = new.obsm["X_gde"][:, :2]
     with pytest.raises(ValueError, match="has 2 columns"):
         DPA.load(tmp_path / "dpa", adata=new)
+
+
+def test_a_condition_that_does_not_vary_stays_in_bounds():
+    adata = blobs(40)
+    adata.obsm["X_gde"] = np.repeat(np.eye(3, dtype=np.float32), 40, axis=0)
+    one = adata[adata.obs["who"] == "a"].copy()
+    model = fitted(one, 5, {"condition_rep": "X_gde"})
+    assert np.abs(model.get_latent_representation(adata)).max() < 1e3
+
+
+def test_a_setup_that_fails_writes_nothing():
+    adata = blobs(40)
+    adata.obsm["X_gde"] = np.repeat(np.eye(3, dtype=np.float32), 40, axis=0)
+    model, new = fitted(adata, 2, {"condition_rep": "X_gde"}), blobs(20)
+    with pytest.raises(KeyError, match="condition_rep='X_gde'"):
+        model.get_latent_representation(new)
+    assert list(new.obs) == ["who"]
+
+
+def test_the_best_of_several_starts_is_kept():
+    DPA.setup_anndata(adata := blobs(100), population_key="who")
+    model = DPA(adata, n_latent=2, networks="separate", **SMALL)
+    model.train(max_steps=30, n_starts=3, **QUIET)
+    assert model.module.n_members == 3
+    again = DPA(adata, n_latent=2, networks="separate", **SMALL)
+    initialize = again._initialize
+
+    def with_a_bad_start(index):
+        initialize(index)
+        with torch.no_grad():
+            again.module.encoder.linear.weight[4] = torch.nan  # the second start of "b"
+
+    again._initialize = with_a_bad_start
+    again.train(max_steps=30, n_starts=3, **QUIET)
+    assert np.isfinite(again.get_latent_representation()).all()
+    with pytest.raises(ValueError, match="n_starts=2 is for the first training"):
+        model.train(max_steps=2, n_starts=2, **QUIET)
+
+
+def test_a_failed_training_leaves_one_network():
+    DPA.setup_anndata(adata := blobs(40), population_key="who")
+    model = DPA(adata, n_latent=2, **SMALL)
+    with pytest.raises(ValueError, match="train_size=2"):
+        model.train(max_steps=2, n_starts=3, train_size=2, **QUIET)
+    assert model.module.n_members == 1
+    model.train(max_steps=2, **QUIET)
+
+
+def test_held_out_cells_are_known_by_their_cells(separate, tmp_path):
+    pd.testing.assert_frame_equal(
+        separate.get_energy_profile(), separate.get_energy_profile(separate.adata)
+    )
+    separate.save(tmp_path / "dpa")
+    other = separate.adata[::-1].copy()
+    again = DPA.load(tmp_path / "dpa", adata=other)
+    with pytest.raises(ValueError, match="not known which were held out"):
+        again.get_energy_profile(enable_progress_bar=False)
+    with pytest.warns(UserWarning, match="they are divided anew"):
+        again.train(max_steps=1, **QUIET)
+
+
+def test_training_goes_on_with_the_network_of_each_population(separate, tmp_path):
+    separate.save(tmp_path / "dpa")
+    other = blobs(seed=1)
+    other.obs["who"] = pd.Categorical(other.obs["who"], ["c", "b", "a"])
+    again = DPA.load(tmp_path / "dpa", adata=other)
+    again.train(max_steps=100, plan_kwargs={"lr": 1e-4}, **QUIET)
+    before, after = (m.get_energy_profile()["estimate"] for m in (separate, again))
+    np.testing.assert_allclose(after, before.loc[after.index], rtol=0.4)
+    fewer = other[other.obs["who"] != "a"].copy()
+    with pytest.raises(ValueError, match="attached differs in 'a'"):
+        DPA.load(tmp_path / "dpa", adata=fewer).train(max_steps=1, **QUIET)
+
+
+def test_networks_sample_without_data(separate, tmp_path):
+    separate.save(tmp_path / "dpa")
+    again = DPA.load(tmp_path / "dpa", adata=False)
+    assert (again.sample(20, populations="b").obs["population"] == "b").all()
+    everyone = again.sample(300, seed=np.int64(1))
+    assert everyone.obs["population"].value_counts().min() > 60
+    with pytest.raises(ValueError, match="no data attached"):
+        again.sample(5, k=1)
+
+
+def test_templates_are_training_cells(separate, monkeypatch):
+    used = []
+    by_cell = separate._by_cell
+    monkeypatch.setattr(
+        separate, "_by_cell", lambda *args: [used.append(args[3]), by_cell(*args)][1]
+    )
+    separate.sample(500, k=1)
+    assert not np.isin(used[0], separate.validation_indices).any()
+
+
+def test_a_share_of_the_same_cells_has_an_interval_of_a_ratio():
+    rng = np.random.default_rng(0)
+    cells = rng.standard_t(4, size=(200, 3))
+    squared = np.square(cells - cells.mean(0)).sum(1, keepdims=True)
+    profile = _profile(squared, 0.1 * squared, cells, 1.96)
+    np.testing.assert_allclose(
+        profile["unexplained_high"] - profile["unexplained_low"], 0, atol=1e-3
+    )
+    shares, widths = [], []
+    for _ in range(200):
+        cells = rng.normal(size=(200, 3))
+        residuals = np.square(cells[:, :1]) * rng.chisquare(1, (200, 1))
+        found = _profile(residuals, residuals, cells, 1.0)
+        shares.append(found["unexplained"].item())
+        widths.append((found["unexplained_high"] - found["unexplained_low"]).item() / 2)
+    assert np.mean(widths) == pytest.approx(np.std(shares), rel=0.25)
+
+
+def test_a_population_too_small_to_be_held_out_is_named_or_nan():
+    adata = blobs(40)[35:].copy()  # five cells of "a"
+    DPA.setup_anndata(adata, population_key="who")
+    model = DPA(adata, n_latent=2, networks="separate", **SMALL)
+    with pytest.raises(ValueError, match="populations of few cells"):
+        model.train(max_steps=2, early_stopping=True, **QUIET)
+    model.train(max_steps=2, **QUIET)
+    profile = model.get_energy_profile()
+    assert profile.loc["a", "estimate"].isna().all()
+    assert (profile.loc["a", "n_cells"] == 0).all()
+    assert profile.loc["b", "estimate"].notna().all()
 
 
 def test_a_seed_reproduces():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -125,9 +127,11 @@ class CellModel(SavingMixin, BaseModelClass):
         batch_size
             Cells of a step; of each population, where each has its own network.
         train_size
-            Share of each population's cells that train. Training that goes on keeps the split.
+            Share of each population's cells that train. Training that goes on with the same cells
+            keeps the split.
         early_stopping, early_stopping_patience
             Stop after so many epochs without a lower validation loss, and keep the best weights.
+            Networks that are trained together stop together.
         accelerator, devices
             As in scvi-tools.
         seed
@@ -150,13 +154,27 @@ class CellModel(SavingMixin, BaseModelClass):
         require_counts(max_epochs=max_epochs, max_steps=n_steps, batch_size=batch_size)
         seed = self.seed_ if seed is None else seed
         index = self._index()
+        self._require_populations(index)
         if self.steps_done_ == 0:
             self.split_ = {"train_size": train_size, "by": "cell", "seed": seed}
-        training, held_out = split_cells(index, **self.split_)
-        if early_stopping and len(held_out) == 0:
+        if self.steps_done_ and self._has_training_cells:
+            training, held_out = self.train_indices, self.validation_indices
+        else:
+            training, held_out = split_cells(index, **self.split_)
+            if self.steps_done_:
+                warnings.warn(
+                    "The data attached are not the cells, in the order, that the model was "
+                    "trained on before: they are divided anew, and cells that are held out now may "
+                    "have trained then.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        can_validate = all(len(rows) for rows in self._member_rows(index.restrict(held_out)))
+        if early_stopping and not can_validate:
             raise ValueError(
-                f"early_stopping=True needs held-out cells, but train_size={train_size} leaves "
-                "none. Lower train_size, or stop after max_epochs."
+                f"early_stopping=True needs held-out cells of every network, but "
+                f"train_size={train_size} leaves none of at least one. Lower it, leave out "
+                "populations of few cells, or stop after max_epochs."
             )
         if self.steps_done_ == 0:
             self._initialize(index.restrict(training))
@@ -170,7 +188,6 @@ class CellModel(SavingMixin, BaseModelClass):
 
         per_epoch = min(STEPS_PER_EPOCH, n_steps)
         n_validation = min(math.ceil(2 * len(held_out) / batch_size), _MAX_VALIDATION_BATCHES)
-        can_validate = all(len(rows) for rows in self._member_rows(index.restrict(held_out)))
         history, steps, interrupted = fit(
             SetTrainingPlan(
                 self.module, n_steps, self.steps_done_, **{"lr": 2e-3, **(plan_kwargs or {})}
@@ -186,11 +203,24 @@ class CellModel(SavingMixin, BaseModelClass):
             **{"log_every_n_steps": per_epoch, **trainer_kwargs},
         )
         self.train_indices, self.validation_indices = training, held_out
+        self.training_cells_ = _fingerprint(self.adata)
+        self._after_fit(index.restrict(training))
         end_training(self, history, steps, n_steps, interrupted)
 
     def _initialize(self, index: PopulationIndex) -> None:
         """Prepare the module for its training cells."""
         raise NotImplementedError
+
+    def _require_populations(self, index: PopulationIndex) -> None:
+        """Raise if the model cannot be trained on these populations."""
+
+    def _after_fit(self, index: PopulationIndex) -> None:
+        """Finish the module after training on these cells, before it is checked."""
+
+    @property
+    def _has_training_cells(self) -> bool:
+        """Whether the data attached are those trained on, so that stored row numbers hold."""
+        return self.adata is not None and _fingerprint(self.adata) == self.training_cells_
 
     def _member_rows(self, index: PopulationIndex) -> list[np.ndarray]:
         """Return the cells of each network, as row numbers; by default there is one network."""
@@ -242,3 +272,8 @@ class CellModel(SavingMixin, BaseModelClass):
     def __repr__(self) -> str:
         trained = f"trained for {self.steps_done_} steps" if self.is_trained_ else "not trained"
         return f"{self._model_summary_string}; {trained}"
+
+
+def _fingerprint(adata: AnnData) -> str:
+    """Return a digest of which cells there are, in which order."""
+    return hashlib.sha256(pd.util.hash_pandas_object(adata.obs_names).to_numpy()).hexdigest()

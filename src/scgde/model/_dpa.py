@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import torch
 from anndata import AnnData
 from torch import Tensor
 
-from .._errors import listed, require, require_choice, require_counts
+from .._errors import listed, require_choice, require_counts
 from .._scvi import X_KEY, state_of
 from ..data import (
     CONDITION_KEY,
@@ -20,15 +20,15 @@ from ..data import (
 )
 from ..module import DPAModule
 from ..nn import moments, seeded
-from ..train import initialize_members
+from ..train import initialize_members, keep_best_starts
 from ._cell_model import CellModel
-from ._dpa_passes import PassesMixin
+from ._dpa_sampling import DPASamplingMixin
 from ._energy_profile import EnergyProfileMixin
 
 NETWORKS = ("shared", "separate")
 
 
-class DPA(PassesMixin, EnergyProfileMixin, CellModel):
+class DPA(DPASamplingMixin, EnergyProfileMixin, CellModel):
     """Distributional principal autoencoder of cells (arXiv 2404.13649).
 
     An encoder maps a cell to K latents; a stochastic decoder draws from the distribution of cells
@@ -107,19 +107,22 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
             ]
         self.network_names = pd.Index(network_names)
         n_features = state_of(self.registry_, X_KEY)["n_features"]
+        self._n_starts = 1  # of each network, while it trains
+        self._make_module = partial(
+            DPAModule,
+            n_features,
+            n_latent,
+            n_hidden,
+            n_layers,
+            n_noise,
+            beta,
+            n_condition=0 if condition is None else condition["n_features"],
+            levels_per_step=levels_per_step,
+            standardize=standardize,
+        )
+        self._n_networks = len(network_names) if self.is_separate else 1
         with seeded(seed):
-            self.module = DPAModule(
-                n_features,
-                n_latent,
-                n_hidden,
-                n_layers,
-                n_noise,
-                beta,
-                n_members=len(network_names) if self.is_separate else 1,
-                n_condition=0 if condition is None else condition["n_features"],
-                levels_per_step=levels_per_step,
-                standardize=standardize,
-            )
+            self.module = self._make_module(n_members=self._n_networks)
         self._model_summary_string = (
             f"DPA of {n_features} features: n_latent {n_latent}, beta {beta}, networks {networks} "
             f"({len(network_names)} populations)"
@@ -156,6 +159,50 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
         fields = [] if condition_rep is None else [ConditionField(condition_rep)]
         cls._setup(adata, population_key, layer, use_rep, fields, arguments, **kwargs)
 
+    def train(
+        self,
+        max_epochs: int = 30,
+        max_steps: int | None = None,
+        *,
+        n_starts: int = 1,
+        **kwargs: object,
+    ) -> None:
+        """Train the model on cells drawn at random; a share of each population's is held out.
+
+        Parameters
+        ----------
+        max_epochs, max_steps, **kwargs
+            As in :meth:`CellModel.train`.
+        n_starts
+            Starts of each network from other weights, trained side by side, of which the one with
+            the lowest loss on training cells is kept. Training can end in a fold, where one value
+            of the first latent stands for cells far apart; more starts make that rare.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, several starts are asked of a model that is trained
+            already, or training diverged.
+        KeyboardInterrupt
+            After Ctrl-C, once the model is usable.
+        """
+        require_counts(n_starts=n_starts)
+        if n_starts > 1:
+            if self.steps_done_:
+                raise ValueError(
+                    f"n_starts={n_starts} is for the first training; this model is trained already "
+                    "and goes on from its weights. Make a new model for other starts."
+                )
+            before = self.module
+            with seeded(self.seed_):
+                self.module = self._make_module(n_members=n_starts * self._n_networks)
+            self._n_starts = n_starts
+        try:
+            super().train(max_epochs, max_steps, **kwargs)
+        finally:
+            if self._n_starts > 1:  # it failed before the best could be chosen
+                self.module, self._n_starts = before, 1
+
     def get_latent_representation(
         self, adata: AnnData | None = None, k: int | None = None
     ) -> np.ndarray:
@@ -177,7 +224,7 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
         """
         self._require_trained()
         k = self._level(k, lowest=1)
-        return self._by_cell(adata, lambda z, condition: z[..., :k], k)
+        return self._by_cell(adata, lambda networks, z, condition: z[..., :k], k)
 
     def encode(
         self, x: Tensor, population: str | None = None, condition: Tensor | None = None
@@ -206,129 +253,17 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
                 f"x has shape {tuple(x.shape)}; the model takes cells (n, "
                 f"{self.module.n_features})."
             )
+        if condition is not None:
+            condition = torch.as_tensor(condition, dtype=torch.float32, device=x.device)
         n_condition = len(self.module.condition_loc)
-        if (0 if condition is None else condition.shape[-1]) != n_condition:
+        expected = (len(x), n_condition) if n_condition else None
+        if (None if condition is None else tuple(condition.shape)) != expected:
             raise ValueError(
-                f"condition must have {n_condition} columns for this model, got "
-                f"{None if condition is None else tuple(condition.shape)}."
+                f"condition has shape {None if condition is None else tuple(condition.shape)}; "
+                f"for these cells this model takes {expected}."
             )
         given = None if condition is None else condition[None]
-        return self.module.encode(x.expand(self.module.n_members, -1, -1), given)[member]
-
-    def reconstruct(
-        self,
-        k: int | None = None,
-        adata: AnnData | None = None,
-        *,
-        draw: bool = False,
-        n_draws: int = 25,
-        seed: int | None = None,
-    ) -> AnnData:
-        """Return cells as their first k latents tell them.
-
-        Parameters
-        ----------
-        k
-            Level, from 0 to K, the default.
-        adata
-            Cells with the model's features; by default the training data.
-        draw
-            Return one draw from the distribution of cells given the latents, not its mean.
-        n_draws
-            Draws that a mean is of.
-        seed
-            Seed of the draws; by default the model's.
-
-        Returns
-        -------
-        AnnData of the same cells, ``.X`` in the units that the model works on (counts
-        log-normalised). NaN for cells that belong to no population.
-
-        Raises
-        ------
-        ValueError
-            If k is out of range or the cells do not fit the model.
-        """
-        self._require_trained()
-        require_counts(n_draws=n_draws)
-        k = self._level(k)
-        if draw:
-            self._warn_of_beta()
-            n_draws = 1
-        generator = self._generator(seed)
-
-        def mean(z: Tensor, condition: Tensor | None) -> Tensor:
-            draws = (self.module.decode(z, k, condition, generator) for _ in range(n_draws))
-            return sum(draws) / n_draws
-
-        adata = self._validate_anndata(adata)
-        x = self._by_cell(adata, mean, self.module.n_features)
-        return self._as_adata(x, adata.obs.filter(regex="^(?!_scvi)"))
-
-    def sample(
-        self,
-        n_cells: int = 1_000,
-        k: int = 0,
-        populations: str | list[str] | None = None,
-        *,
-        seed: int | None = None,
-    ) -> AnnData:
-        """Draw new cells.
-
-        Parameters
-        ----------
-        n_cells
-            How many; of each population, if populations are named.
-        k
-            At level 0 cells are drawn from noise alone. At k they share their first k latents with
-            training cells drawn at random.
-        populations
-            Whose cells are drawn; by default all, mixed in the proportions of the training cells.
-            Matters where each has its own network or the model is conditioned, or for ``k`` above
-            0.
-        seed
-            Seed of the draws; by default the model's.
-
-        Returns
-        -------
-        AnnData of cells in the units that the model works on (counts log-normalised);
-        ``.obs["population"]`` names the population.
-
-        Raises
-        ------
-        KeyError, ValueError
-            If a population is unknown or k is out of range.
-        """
-        self._require_trained()
-        require_counts(n_cells=n_cells)
-        k = self._level(k)
-        self._warn_of_beta()
-        index = self._index()
-        if populations is not None and k == 0 and not self._knows_populations:
-            raise ValueError(
-                f"populations={populations!r}: this model has one network for all cells and knows "
-                "no populations, so at k=0 it cannot draw the cells of one. Use "
-                "networks='separate' or setup_anndata(..., condition_rep=...), or k above 0."
-            )
-        rng = np.random.default_rng(self.seed_ if seed is None else seed)
-        if populations is None:
-            templates = rng.choice(index.order, n_cells)
-        else:
-            names = [populations] if isinstance(populations, str) else list(populations)
-            for name in names:
-                require("populations", name, index.names, "the populations of the model")
-            codes = index.names.get_indexer(names)
-            templates = np.concatenate([rng.choice(index.cells(i), n_cells) for i in codes])
-        generator = self._generator(seed)
-        # Templates lend their latents, their network and their condition.
-        x = self._by_cell(
-            None,
-            lambda z, condition: self.module.decode(z, k, condition, generator),
-            self.module.n_features,
-            templates,
-        )
-        names = np.asarray(index.names)[index.codes[templates]]
-        return self._as_adata(x, pd.DataFrame({"population": pd.Categorical(names)}))
+        return self.module.members([member]).encode(x[None], given)[0]
 
     def _level(self, k: int | None, lowest: int = 0) -> int:
         if k is None:
@@ -339,27 +274,6 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
             raise ValueError(f"k={k} must be from {lowest} to {self.module.n_latent}, the latents.")
         return int(k)
 
-    @property
-    def _knows_populations(self) -> bool:
-        return self.is_separate or len(self.module.condition_loc) > 0
-
-    def _warn_of_beta(self) -> None:
-        if self.module.beta == 2:
-            warnings.warn(
-                "beta=2: the energy score then compares means only, and what the decoder draws is "
-                "not distributed as the cells. Train with beta=1 to sample.",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _generator(self, seed: int | None) -> torch.Generator:
-        generator = torch.Generator(self.module.device)
-        return generator.manual_seed(self.seed_ if seed is None else seed)
-
-    def _as_adata(self, x: np.ndarray, obs: pd.DataFrame) -> AnnData:
-        obs.index = obs.index.astype(str)
-        return AnnData(x, obs=obs, var=pd.DataFrame(index=self.get_feature_names().astype(str)))
-
     def _reader(self, adata: AnnData | None = None) -> CellReader:
         reader = super()._reader(adata)
         if len(self.module.condition_loc):
@@ -369,11 +283,6 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
 
     def _initialize(self, index: PopulationIndex) -> None:
         """Set standardisations from the training cells."""
-        if self.is_separate and list(index.names) != list(self.network_names):
-            raise ValueError(
-                "The data attached has other populations than the model has networks. Make a new "
-                "model of it."
-            )
         reader, members = self._reader(), self._member_rows(index)
         few = index.names[index.sizes < 2]
         if self.is_separate and len(few):
@@ -394,7 +303,29 @@ class DPA(PassesMixin, EnergyProfileMixin, CellModel):
             torch.from_numpy(mean).float(), torch.from_numpy(variance).float()
         )
 
+    def _require_populations(self, index: PopulationIndex) -> None:
+        """Raise if the data has not the populations that have networks."""
+        differ = self.network_names.symmetric_difference(index.names)
+        if self.is_separate and len(differ):
+            raise ValueError(
+                f"networks='separate' has a network for each of the populations it was made for, "
+                f"and trains on these. The data attached differs in {listed(differ, 5)}: attach "
+                "data of the same populations, or make a new model."
+            )
+
     def _member_rows(self, index: PopulationIndex) -> list[np.ndarray]:
-        if not self.is_separate:
-            return super()._member_rows(index)
-        return [index.cells(i) for i in range(len(index))]
+        if self.is_separate:
+            of_network = index.names.get_indexer(self.network_names)
+            rows = [index.cells(i) for i in of_network]
+        else:
+            rows = super()._member_rows(index)
+        return [own for own in rows for _ in range(self._n_starts)]
+
+    def _after_fit(self, index: PopulationIndex) -> None:
+        """Keep the best start of each network."""
+        n_starts, self._n_starts = self._n_starts, 1
+        rows = self._member_rows(index)
+        self.network_sizes_ = np.array([len(own) for own in rows])
+        with seeded(self.seed_):
+            rng = np.random.default_rng(self.seed_)
+            keep_best_starts(self.module, self._reader(), rows, n_starts, rng)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .._errors import listed, require, unknown
 from ..data import CellBatch, CellReader
+from ..module import DPAModule
 from ._cell_model import CellModel
 
-_CELLS_AT_ONCE = 8_192
+CELLS_AT_ONCE = 8_192
 
 # For some networks, the places in an array of rows that each is to work on.
 Job = list[tuple[int, np.ndarray]]
@@ -46,7 +47,7 @@ class PassesMixin(CellModel):
                     "networks='separate' only populations it was trained on have a network."
                 )
             members = np.where(index.codes[rows] < 0, -1, of_name[index.codes[rows]])
-        size = max(_CELLS_AT_ONCE // self.module.n_members, 1)
+        size = max(CELLS_AT_ONCE // self.module.n_members, 1)
         places = [np.flatnonzero(members == e) for e in range(self.module.n_members)]
         longest = max(map(len, places))
         return [
@@ -54,34 +55,44 @@ class PassesMixin(CellModel):
             for i in range(0, longest, size)
         ]
 
-    def _batch(self, reader: CellReader, rows: np.ndarray, job: Job) -> CellBatch:
-        """Return the cells of a job; networks with fewer, or none, get some again."""
-        longest = max(len(places) for _, places in job)
-        padded = np.full((self.module.n_members, longest), rows[job[0][1][0]])
-        for e, places in job:
-            padded[e] = np.resize(rows[places], longest)
-        device = self.module.device
-        return {name: values.to(device) for name, values in reader.batch(padded).items()}
+    def _passes(
+        self, reader: CellReader, rows: np.ndarray, jobs: Iterable[Job]
+    ) -> Iterator[tuple[DPAModule, CellBatch, list[np.ndarray]]]:
+        """For each job, yield its networks, their cells and the places of these.
+
+        Networks with fewer cells get some again, after their own.
+        """
+        for job in jobs:
+            longest = max(len(places) for _, places in job)
+            batch = reader.batch(np.stack([np.resize(rows[places], longest) for _, places in job]))
+            batch = {name: values.to(self.module.device) for name, values in batch.items()}
+            if "condition" in batch and not batch["condition"].isfinite().all():
+                raise ValueError(
+                    f"condition_rep={self.setup_arguments['condition_rep']!r} has NaN or infinite "
+                    "values for cells that belong to a population. Embed all populations first."
+                )
+            networks = self.module.members([e for e, _ in job])
+            yield networks, batch, [places for _, places in job]
 
     @torch.no_grad()
     def _by_cell(
         self,
         adata: AnnData | None,
-        function: Callable[[Tensor, Tensor | None], Tensor],
+        function: Callable[[DPAModule, Tensor, Tensor | None], Tensor],
         n_out: int,
         rows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return a function of the latents (and condition) of cells, ``(n_cells, n_out)``.
+        """Return a function of networks, latents and condition by cell, ``(n_cells, n_out)``.
 
         Of ``rows`` or of all cells; NaN for cells of no population.
         """
         reader = self._reader(adata)
         rows = np.arange(reader.source.shape[0]) if rows is None else rows
         values = np.full((len(rows), n_out), np.nan, dtype=np.float32)
-        for job in self._jobs(adata, rows):
-            batch = self._batch(reader, rows, job)
+        for networks, batch, places in self._passes(reader, rows, self._jobs(adata, rows)):
             condition = batch.get("condition")
-            found = function(self.module.encode(batch["x"], condition), condition).cpu().numpy()
-            for e, places in job:
-                values[places] = found[e, : len(places)]
+            z = networks.encode(batch["x"], condition)
+            found = function(networks, z, condition).cpu().numpy()
+            for own, of_network in zip(places, found, strict=True):
+                values[own] = of_network[: len(own)]
         return values

@@ -29,7 +29,8 @@ class EnergyProfileMixin(CellModel):
         Parameters
         ----------
         adata
-            Cells that the model has not seen; by default those held out in training.
+            Cells that the model has not seen; by default, as for the training data, those held out
+            in training.
         n_draws
             Pairs of draws of which each cell's score is an average.
         confidence
@@ -45,7 +46,8 @@ class EnergyProfileMixin(CellModel):
         ``estimate``, ``low``, ``high`` (mean energy score L_k, in the data's units to the power
         beta; with ``standardize="feature"`` of standardised features), ``unexplained``,
         ``unexplained_low``, ``unexplained_high`` (squared distance of cells to the mean of the
-        decoder's distribution, as a share of that to the mean of these cells), ``n_cells``.
+        decoder's distribution, as a share of that to the mean of these cells), ``n_cells``. NaN
+        for a population of which no cell was held out.
 
         Raises
         ------
@@ -56,7 +58,15 @@ class EnergyProfileMixin(CellModel):
         require_counts(n_draws=n_draws)
         if not 0 < confidence < 1:
             raise ValueError(f"confidence={confidence!r} must be above 0 and below 1.")
+        if adata is self.adata and self._has_training_cells:
+            adata = None
         index = self._index(adata)
+        if adata is None and not self._has_training_cells:
+            raise ValueError(
+                "The data attached are not the cells, in the order, that the model was trained on, "
+                "so it is not known which were held out. Pass cells that it has not seen: "
+                "get_energy_profile(adata)."
+            )
         rows = self.validation_indices if adata is None else np.flatnonzero(index.codes >= 0)
         if len(rows) == 0:
             raise ValueError(
@@ -67,23 +77,22 @@ class EnergyProfileMixin(CellModel):
         losses = np.empty((len(rows), self.module.n_latent + 1))
         residuals, cells = np.empty_like(losses), np.empty((len(rows), self.module.n_features))
         with seeded(self.seed_ if seed is None else seed):
-            for job in tracked(jobs, "Scoring", sizes * n_draws, enable_progress_bar):
-                batch = self._batch(reader, rows, job)
-                found = level_scores(self.module, batch["x"], n_draws, batch.get("condition"))
+            jobs = tracked(jobs, "Scoring", sizes * n_draws, enable_progress_bar)
+            for networks, batch, places in self._passes(reader, rows, jobs):
                 x = batch["x"]
-                if self.module.standardize == "feature":  # the units of the scores
-                    x = self.module.standardized(x)
-                for e, places in job:
-                    for values, of_job in zip(
+                found = level_scores(networks, x, n_draws, batch.get("condition"))
+                if networks.standardize == "feature":  # the units of the scores
+                    x = networks.standardized(x)
+                for e, own in enumerate(places):
+                    for values, of_networks in zip(
                         (losses, residuals, cells), (*found, x.cpu().numpy()), strict=True
                     ):
-                        values[places] = of_job[e, : len(places)]
+                        values[own] = of_networks[e, : len(own)]
         quantile = stats.norm.ppf((1 + confidence) / 2)
         tables = {}
         for code, name in enumerate(index.names):
             own = index.codes[rows] == code
-            if own.any():
-                tables[str(name)] = _profile(losses[own], residuals[own], cells[own], quantile)
+            tables[str(name)] = _profile(losses[own], residuals[own], cells[own], quantile)
         table = pd.concat(tables, names=["population", "k"])
         return table if self.setup_arguments["population_key"] else table.droplevel("population")
 
@@ -92,12 +101,18 @@ def _profile(
     losses: np.ndarray, residuals: np.ndarray, cells: np.ndarray, quantile: float
 ) -> pd.DataFrame:
     n = len(losses)
-    variance = cells.var(0, ddof=1).sum() if n > 1 else np.nan
+    nothing = np.full(losses.shape[1], np.nan)
+    squared = np.square(cells - cells.mean(0)).sum(1, keepdims=True) if n else cells
+    variance = squared.sum() / (n - 1) if n > 1 else np.nan
+    mean, share = (losses.mean(0), residuals.mean(0) / variance) if n else (nothing, nothing)
     columns = {}
-    for name, values in (("estimate", losses), ("unexplained", residuals / variance)):
+    for name, value, deviations in (
+        ("estimate", mean, losses - mean),
+        # Numerator and denominator are of the same cells (delta method).
+        ("unexplained", share, (residuals - share * squared) / variance),
+    ):
         low, high = ("low", "high") if name == "estimate" else (f"{name}_low", f"{name}_high")
-        mean = values.mean(0)
-        margin = quantile * values.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.nan
-        columns |= {name: mean, low: mean - margin, high: mean + margin}
+        margin = quantile * deviations.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        columns |= {name: value, low: value - margin, high: value + margin}
     table = pd.DataFrame(columns, index=pd.RangeIndex(losses.shape[1], name="k"))
     return table.assign(n_cells=n)

@@ -13,6 +13,7 @@ from ..data import (
     POPULATION_KEY,
     CategoryField,
     CellsField,
+    ConditionField,
     DonorField,
     GroupField,
     LabelField,
@@ -213,6 +214,8 @@ def register(
             field.validate_field(data)
     _require_constant_labels(data, fields)
     checks = without_pairing() if isinstance(cells, ModalCellsField) else None
+    # A condition, which may not be absent, is looked at before other fields write.
+    fields = sorted(fields, key=lambda field: not isinstance(field, ConditionField))
     manager = AnnDataManager(
         fields=[cells, *fields], setup_method_args=arguments, validation_checks=checks
     )

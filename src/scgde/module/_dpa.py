@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 
 import torch
@@ -98,6 +99,14 @@ class DPAModule(TrainableModule):
         for name, values in [*self.named_parameters(), *self.named_buffers()]:
             if not name.startswith("condition"):
                 values.data = values.data[members]
+
+    def members(self, which: list[int]) -> DPAModule:
+        """Return a copy of some of the members; itself, if they are all there are, in order."""
+        if list(which) == list(range(self.n_members)):
+            return self
+        some = deepcopy(self)
+        some.keep(torch.as_tensor(which, device=self.device))
+        return some
 
     @property
     def n_members(self) -> int:

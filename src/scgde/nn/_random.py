@@ -15,6 +15,7 @@ def seeded(seed: int) -> Iterator[None]:
     seed
         Seed of the CPU's generator, and of every GPU's where CUDA is in use already.
     """
+    seed = int(seed)  # torch takes no integer of numpy
     # torch.manual_seed would also reseed GPUs that are not in use yet, and would not undo that.
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):

@@ -1,6 +1,6 @@
 """The Lightning training plan and how it is run."""
 
-from ._dpa import DPAFit, fit_dpa, initialize_members, level_scores
+from ._dpa import DPAFit, fit_dpa, initialize_members, keep_best_starts, level_scores
 from ._fit import BestWeights, auto_precision, fit
 from ._plan import SetTrainingPlan
 
@@ -12,5 +12,6 @@ __all__ = [
     "fit",
     "fit_dpa",
     "initialize_members",
+    "keep_best_starts",
     "level_scores",
 ]

@@ -165,14 +165,7 @@ def fit_dpa(
     if interrupted:
         raise KeyboardInterrupt
     with seeded(seed):
-        if n_starts > 1:
-            some = [rng.choice(own, min(len(own), _N_TO_CHOOSE), False) for own in train_rows]
-            again = [own for own in some for _ in range(n_starts)]
-            # Level 0, the noisiest, does not know the encoder.
-            loss = np.array([of[:, 1:].mean() for of in _scores(module, every, again, 2)[0]])
-            loss = np.nan_to_num(loss, nan=np.inf).reshape(-1, n_starts)  # NaN: it diverged
-            best = loss.argmin(1) + n_starts * np.arange(len(members))
-            module.keep(torch.from_numpy(best).to(module.device))
+        keep_best_starts(module, reader, train_rows, n_starts, rng)
         losses, residuals = _scores(module, every, test_rows, n_draws)
     for member, values in zip(members, losses, strict=True):
         if not np.isfinite(values).all():
@@ -207,6 +200,28 @@ def initialize_members(module: DPAModule, cells: CellReader, rows: list[np.ndarr
     for member, own in enumerate(rows):
         mean, var = moments(cells[own[i : i + 4096]] for i in range(0, len(own), 4096))
         module.initialize(member, torch.from_numpy(mean).float(), torch.from_numpy(var).float())
+
+
+@torch.no_grad()
+def keep_best_starts(
+    module: DPAModule,
+    cells: CellReader,
+    rows: list[np.ndarray],
+    n_starts: int,
+    rng: np.random.Generator,
+) -> None:
+    """Keep, of ``n_starts`` members in a row for each of ``rows``, the best on those cells."""
+    if n_starts == 1:
+        return
+    n = min(max(map(len, rows)), _N_TO_CHOOSE)
+    some = np.stack([np.resize(rng.permutation(own), n) for own in rows])
+    batch = cells.batch(np.repeat(some, n_starts, 0))
+    batch = {name: values.to(module.device) for name, values in batch.items()}
+    losses, _ = level_scores(module, batch["x"], 2, batch.get("condition"))
+    loss = losses[..., 1:].mean((1, 2))  # level 0, the noisiest, does not know the encoder
+    loss = np.nan_to_num(loss, nan=np.inf).reshape(-1, n_starts)  # NaN: it diverged
+    best = loss.argmin(1) + n_starts * np.arange(len(rows))
+    module.keep(torch.from_numpy(best).to(module.device))
 
 
 @torch.no_grad()
