@@ -144,13 +144,19 @@ class ResumingDownloader:
             length = response.headers.get("Content-Length")
             total = None if length is None else have + int(length)
             with self._bar(total, have) as advance, self.part.open("ab" if have else "wb") as part:
-                while chunk := response.raw.read(_CHUNK, decode_content=False):
-                    part.write(chunk)
-                    advance(len(chunk))
+                try:
+                    while chunk := response.raw.read(_CHUNK, decode_content=False):
+                        part.write(chunk)
+                        advance(len(chunk))
+                except urllib3.exceptions.ProtocolError as error:
+                    part.flush()
+                    raise _InterruptedError(self._ended(total)) from error
         if total is not None and self._size() != total:
-            raise _InterruptedError(
-                f"the connection ended after {self._size():,} of {total:,} bytes"
-            )
+            raise _InterruptedError(self._ended(total))
+
+    def _ended(self, total: int | None) -> str:
+        of_total = "" if total is None else f" of {total:,}"
+        return f"the connection ended after {self._size():,}{of_total} bytes"
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0

@@ -12,7 +12,6 @@ from anndata import AnnData
 from scipy.io import mmread
 
 from .._errors import listed, require, require_counts
-from ..data import clone_labels, group_cells, log_normalized
 from ._recipes import is_counts, with_variable_genes
 
 _COLUMNS = {
@@ -50,6 +49,8 @@ def read_larry(paths: list[Path], *, multiple: Literal["drop", "combine"] = "dro
     KeyError, ValueError
         If a column is missing, or the files do not describe the same cells and genes.
     """
+    from ..data import clone_labels  # takes seconds to import
+
     counts_path, genes_path, metadata_path, clones_path = paths
     genes = pd.read_csv(genes_path, header=None, dtype=str)[0].to_numpy()
     metadata = pd.read_csv(metadata_path, sep="\t")
@@ -104,6 +105,8 @@ def prepare_larry(adata: AnnData, n_top_genes: int = 10_000, *, min_cells: int =
     >>> scgde.datasets.prepare_larry(adata, 500).shape
     (158, 500)
     """
+    from ..data import group_cells, log_normalized  # takes seconds to import
+
     require_counts(n_top_genes=n_top_genes, min_cells=min_cells)
     for key in ("clone", "day"):
         require("column", key, adata.obs.columns, "adata.obs")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scanpy as sc
 import scipy.sparse as sp
 from anndata import AnnData
 
 from .._errors import require_counts
-from ..data import log_normalized
 
 _LOOKED_AT = 1_000
 
@@ -48,6 +46,8 @@ def variable_log_counts(
     >>> scgde.datasets.variable_log_counts(adata, 200).shape
     (5494, 200)
     """
+    from ..data import log_normalized  # takes seconds to import
+
     require_counts(n_top_genes=n_top_genes)
     if not is_counts(adata.X):
         raise ValueError(
@@ -64,6 +64,8 @@ def with_variable_genes(
     adata: AnnData, n_top_genes: int, fit_on: np.ndarray | None = None
 ) -> AnnData:
     """Return the genes of highest dispersion of log-normalised cells."""
+    import scanpy as sc  # takes seconds to import
+
     fit_on = np.ones(adata.n_obs, bool) if fit_on is None else np.asarray(fit_on)
     if fit_on.shape != (adata.n_obs,) or fit_on.dtype != bool or not fit_on.any():
         raise ValueError(
