@@ -128,6 +128,17 @@ def _knee(fit: DPAFit, i: int) -> int:
 
 
 def _beta_two() -> float:
-    fit = fit_dpa([make("normal", 0)], beta=2.0, n_steps=1_000, **OPTIONS)
-    losses, residuals = fit.losses[0].mean(0), fit.residuals[0].mean(0)
-    return float(np.abs(losses / residuals - 1).max())
+    """Return how far L_k is from the squared distance to the mean of 200 draws of their own."""
+    cells = make("normal", 0)
+    fit = fit_dpa([cells], beta=2.0, n_steps=1_000, **OPTIONS)
+    x = torch.from_numpy(cells[fit.rows[0]]).float()[None]
+    losses = fit.losses[0].mean(0)
+    with torch.no_grad():
+        z = fit.module.encode(x)
+        for k in range(3):
+            draws = torch.stack([fit.module.decode(z, k) for _ in range(200)])
+            mean, variance = draws.mean(0), draws.var(0)
+            # The mean of so many draws has an error of its own, whose square is taken off.
+            squared = ((x - mean) ** 2 - variance / len(draws)).sum(-1).mean()
+            losses[k] /= float(squared)
+    return float(np.abs(losses - 1).max())

@@ -3,7 +3,7 @@
 A DPA with as many latents as coordinates is trained on each manifold; the latents after the first
 k, its dimension, are judged on cells that it has not seen: a second draw of the manifold (of the
 grid, which has no second draw, the same points). A noisy line has dimension 2: given the first
-latent, the second must not be extraneous.
+latent, the second must not be extraneous. ``crt_p_value`` is of the conditional randomisation test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from scgde.datasets import manifold
-from scgde.metrics import extraneous_latents
+from scgde.metrics import conditional_randomization_test, extraneous_latents
 from scgde.train import fit_dpa
 
 # Name, noise, latents that should be enough, and what was measured before: R2, drop, nats.
@@ -59,7 +59,11 @@ def independence(n_seeds: int = 2, n_steps: int = 6_000) -> pd.DataFrame:
             x = torch.from_numpy(cases[case][1])
             with torch.no_grad():
                 z = module.encode(x.expand(len(members), -1, -1))[member].numpy()
-            found = extraneous_latents(z, k).reset_index()
+            found = extraneous_latents(z, k)
+            found.loc["crt_p_value", "estimate"] = conditional_randomization_test(
+                cases[case][1], z[:, k:], z[:, :k], seed=member
+            ).p_value
+            found = found.reset_index()
             found.insert(0, "seed", member % n_seeds)
             found.insert(0, "k", k)
             found.insert(0, "manifold", case)

@@ -59,3 +59,26 @@ def test_every_encoder_and_generator_trains_and_samples_on_gpu(kind, name):
     on_gpu = model.get_population_embedding()
     model.module.cpu()
     np.testing.assert_allclose(model.get_population_embedding(), on_gpu, rtol=1e-2, atol=1e-2)
+
+
+def test_models_of_cells_on_gpu(tmp_path):
+    adata = scgde.datasets.multivariate_normal_populations(3, 100)
+    options = {"accelerator": "gpu", "devices": 1, "enable_progress_bar": False}
+    scgde.model.DPA.setup_anndata(adata, population_key="population")
+    model = scgde.model.DPA(adata, n_latent=2, n_hidden=16, n_noise=4, networks="separate")
+    model.train(max_steps=20, n_starts=2, **options)
+    assert model.device.type == "cuda"
+    assert model.get_energy_profile()["estimate"].notna().all()
+    assert np.isfinite(model.sample(20).X).all()
+    model.save(tmp_path / "m")
+    again = scgde.model.DPA.load(tmp_path / "m", adata=adata, accelerator="cpu")
+    np.testing.assert_allclose(
+        again.get_latent_representation(), model.get_latent_representation(), rtol=1e-2, atol=1e-2
+    )
+    scgde.model.RegularizedAE.setup_anndata(adata)
+    score = scgde.model.RegularizedAE(adata)
+    score.train(max_steps=20, **options)
+    assert np.isfinite(score.get_score()).all(None)
+    sets = [adata.X[:100], adata.X[100:200]]
+    fit_of_sets = scgde.train.fit_dpa(sets, n_latent=2, n_steps=20, **options)
+    assert all(np.isfinite(losses).all() for losses in fit_of_sets.losses)
