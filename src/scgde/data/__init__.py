@@ -2,6 +2,7 @@
 
 from ._cell_batches import CellBatch, CellBatches, CellReader
 from ._cells import Cells, SparseCells, dense, total_counts
+from ._cells_field import CellsField
 from ._clones import clone_labels
 from ._condition_field import CONDITION_KEY, ConditionField
 from ._dataset import SetDataset, padded_sets, set_loader, whole_populations
@@ -11,16 +12,9 @@ from ._fields import (
     POPULATION_KEY,
     SIZE_FACTOR_KEY,
     CategoryField,
-    CellsField,
     DonorField,
     GroupField,
     LabelField,
-    MuDataCategoryField,
-    MuDataCellsField,
-    MuDataDonorField,
-    MuDataGroupField,
-    MuDataLabelField,
-    MuDataSizeFactorField,
     SizeFactorField,
     label_key,
     require_constant,
@@ -31,6 +25,14 @@ from ._modal_cells_field import ModalCellsField
 from ._modal_rows import ModalRows
 from ._modalities import Modalities
 from ._moments import population_moments
+from ._mudata_fields import (
+    MuDataCategoryField,
+    MuDataCellsField,
+    MuDataDonorField,
+    MuDataGroupField,
+    MuDataLabelField,
+    MuDataSizeFactorField,
+)
 from ._normalize import as_dense, log_normalized
 from ._priors import (
     SET_PRIORS,

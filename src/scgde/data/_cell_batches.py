@@ -23,6 +23,14 @@ class CellReader:
         Log-normalise them.
     condition
         What networks are conditioned on beside each cell, ``(n_cells, C)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> rows = scgde.data.row_source(np.eye(3, dtype=np.float32))
+    >>> scgde.data.CellReader(rows)[np.array([2, 0])].tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
 
     def __init__(
@@ -59,6 +67,16 @@ class CellBatches(IterableDataset):
         Batches of a pass; each pass draws anew unless ``fixed``.
     seed, fixed
         Seed of the draws; whether every pass repeats them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> reader = scgde.data.CellReader(scgde.data.row_source(np.eye(4, dtype=np.float32)))
+    >>> own = [np.array([0, 1]), np.array([2, 3])]  # of two networks
+    >>> batches = scgde.data.CellBatches(reader, own, batch_size=5, n_batches=1)
+    >>> next(iter(batches))["x"].shape
+    torch.Size([2, 5, 4])
     """
 
     def __init__(

@@ -22,6 +22,14 @@ class SparseCells:
         Compressed sparse rows: ``(B * m + 1,)``, ``(nnz,)`` and ``(nnz,)``.
     shape
         ``(B, m, d)``.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> import scipy.sparse as sp
+    >>> x = scgde.data.SparseCells.from_scipy(sp.eye(6, 3, format="csr"), n_sets=2)
+    >>> x.shape, x.to_dense().shape
+    ((2, 3, 3), torch.Size([2, 3, 3]))
     """
 
     indptr: Tensor
@@ -111,10 +119,36 @@ Cells = Tensor | SparseCells
 
 
 def total_counts(x: Cells) -> Tensor:
-    """Return the sum over features of every cell, ``(B, m)``."""
+    """Return the sum over features of every cell, ``(B, m)``.
+
+    Parameters
+    ----------
+    x
+        Cells ``(B, m, d)``, dense or sparse.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.data.total_counts(torch.ones(1, 2, 3))
+    tensor([[3., 3.]])
+    """
     return x.sum() if isinstance(x, SparseCells) else x.sum(-1)
 
 
 def dense(x: Cells) -> Tensor:
-    """Return cells as a dense tensor ``(B, m, d)``."""
+    """Return cells as a dense tensor ``(B, m, d)``.
+
+    Parameters
+    ----------
+    x
+        Cells ``(B, m, d)``, dense or sparse.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> import scipy.sparse as sp
+    >>> scgde.data.dense(scgde.data.SparseCells.from_scipy(sp.eye(4, 3, format="csr"), 2)).shape
+    torch.Size([2, 2, 3])
+    """
     return x.to_dense() if isinstance(x, SparseCells) else x

@@ -13,6 +13,17 @@ class ConditionField(Field):
     """A representation in ``.obsm`` that a model of cells is conditioned on.
 
     Such as the embedding of each cell's population. Registered state: ``n_features``.
+
+    Parameters
+    ----------
+    key
+        Key of ``.obsm``.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.ConditionField("X_gde").attr_name
+    'obsm'
     """
 
     registry_key = CONDITION_KEY

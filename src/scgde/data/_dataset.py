@@ -38,6 +38,17 @@ class SetDataset(Dataset):
         Whether the model takes the cells as counts relative to each cell's size.
     size_factor
         Stands in for each cell's total where given.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> rows = scgde.data.row_source(np.random.default_rng(0).normal(size=(30, 4)))
+    >>> dataset = scgde.data.SetDataset(rows, index)
+    >>> draw = next(iter(scgde.data.SetSampler(index, 2, 5, n_steps=1)))
+    >>> dataset[draw]["context"].shape
+    torch.Size([2, 5, 4])
     """
 
     def __init__(
@@ -151,7 +162,26 @@ class SetDataset(Dataset):
 
 
 def set_loader(dataset: SetDataset, sampler: SeededSampler) -> DataLoader:
-    """Return the loader that turns every draw of the sampler into a batch."""
+    """Return the loader that turns every draw of the sampler into a batch.
+
+    Parameters
+    ----------
+    dataset
+        The sets.
+    sampler
+        Which cells of which sets a batch has.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> rows = scgde.data.row_source(np.random.default_rng(0).normal(size=(30, 4)))
+    >>> sampler = scgde.data.SetSampler(index, 2, 5, n_steps=3)
+    >>> loader = scgde.data.set_loader(scgde.data.SetDataset(rows, index), sampler)
+    >>> [batch["target"].shape[:2] for batch in loader]
+    [torch.Size([2, 5]), torch.Size([2, 5]), torch.Size([2, 5])]
+    """
     return DataLoader(dataset, sampler=sampler, batch_size=None, collate_fn=_as_it_is)
 
 
@@ -175,6 +205,15 @@ def padded_sets(
     Yields
     ------
     Rows of the sets' cells and their weights, each ``(B, m)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> measures = [(np.array([0, 1, 2]), np.full(3, 1 / 3)), (np.array([7]), np.ones(1))]
+    >>> rows, weight = next(scgde.data.padded_sets(measures, max_cells=10))
+    >>> rows.shape, weight[1].tolist()
+    ((2, 3), [1.0, 0.0, 0.0])
     """
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     m = 0
@@ -201,9 +240,28 @@ def whole_populations(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
     """Iterate over whole populations in batches of similar size, padded as in :func:`padded_sets`.
 
+    Parameters
+    ----------
+    index
+        The populations.
+    populations
+        Numbers of those wanted, ``(P,)``.
+    max_cells
+        As in :func:`padded_sets`.
+
     Yields
     ------
     Populations ``(B,)``, rows of their cells and weights, each ``(B, m)``.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> for populations, rows, weight in scgde.data.whole_populations(index, np.arange(3), 20):
+    ...     print(populations, rows.shape)
+    [0 1] (2, 10)
+    [2] (1, 10)
     """
     sizes = index.sizes
     ordered = populations[np.argsort(sizes[populations], kind="stable")]

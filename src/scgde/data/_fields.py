@@ -8,12 +8,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from mudata import MuData
 
 from .._errors import listed, require
-from .._scvi import X_KEY, BaseAnnDataField, MuDataWrapper
+from .._scvi import BaseAnnDataField
 from ._groups import group_cells, text_categories, varying
-from ._rows import DiskRows, MemoryRows, row_source
 
 POPULATION_KEY, DONOR_KEY, BATCH_KEY, SIZE_FACTOR_KEY = (
     "population",
@@ -24,7 +22,17 @@ POPULATION_KEY, DONOR_KEY, BATCH_KEY, SIZE_FACTOR_KEY = (
 
 
 def label_key(key: str) -> str:
-    """Return the name under which labels of the obs column ``key`` are registered."""
+    """Return the name under which labels of the obs column ``key`` are registered.
+
+    Parameters
+    ----------
+    key
+        The column.
+
+    >>> import scgde
+    >>> scgde.data.label_key("diagnosis")
+    'label_diagnosis'
+    """
     return f"label_{key}"
 
 
@@ -52,102 +60,19 @@ class Field(BaseAnnDataField):
         return None
 
 
-class CellsField(Field):
-    """The cells themselves: ``.X``, a layer, or a representation in ``.obsm``.
-
-    Registered state: ``n_features``, ``names`` (of the features), ``fits_counts`` (all values are
-    whole and not negative), ``is_counts`` (so, and genes) and ``n_empty_cells`` (cells whose values
-    are all zero). A matrix on disk is judged by evenly spread blocks of its rows.
-    """
-
-    registry_key = X_KEY
-
-    def __init__(self, layer: str | None = None, use_rep: str | None = None):
-        super().__init__()
-        if layer is not None and use_rep is not None:
-            raise ValueError(
-                f"layer={layer!r} and use_rep={use_rep!r} were both given. Cells come from one of "
-                "them: leave the other out."
-            )
-        self.argument = "layer" if use_rep is None else "use_rep"
-        self.attr_name = "obsm" if use_rep is not None else "X" if layer is None else "layers"
-        self.attr_key = layer if use_rep is None else use_rep
-
-    def validate_field(self, adata: AnnData) -> None:
-        """Raise if the matrix is absent."""
-        self._matrix(adata)
-
-    def register_field(self, adata: AnnData) -> dict:
-        """Check the values and note what they are; raise if any is not a finite number."""
-        matrix, place = self._matrix(adata)
-        if self.attr_name != "obsm":
-            names = np.asarray(adata.var_names, dtype=object)
-        elif isinstance(matrix, pd.DataFrame):
-            names = np.asarray(matrix.columns.astype(str), dtype=object)
-        else:
-            stem = self.attr_key.removeprefix("X_")
-            names = np.array([f"{stem}_{i}" for i in range(matrix.shape[1])], dtype=object)
-        return {"n_features": matrix.shape[1], "names": names, **self._scan(matrix, place)}
-
-    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
-        """Check that the features are those of the source, in the same order."""
-        state = self.register_field(adata_target)
-        source, target = state_registry["names"], state["names"]
-        if not np.array_equal(source, target):
-            lost = pd.Index(source).difference(target)
-            what = (
-                f"{len(lost)} of the {len(source)} features that the model was trained on are "
-                f"missing: {listed(lost, 5)}"
-                if len(lost)
-                else "its features differ in order or number from those the model was trained on"
-            )
-            raise ValueError(
-                f"adata does not fit the model: {what}. Select the model's features in their "
-                "order: adata[:, model.get_feature_names()].copy()."
-            )
-        # What the model is was settled by its own data; what fits it, by these.
-        return {**state, "is_counts": state_registry["is_counts"]}
-
-    def _matrix(self, adata: AnnData):
-        if self.attr_name == "X":
-            matrix, place = adata.X, "adata.X"
-            if matrix is None:
-                raise ValueError("adata.X is empty. Name the cells' matrix by layer or use_rep.")
-        else:
-            options = getattr(adata, self.attr_name)
-            require(self.argument, self.attr_key, options.keys(), f"adata.{self.attr_name}")
-            matrix, place = options[self.attr_key], f"adata.{self.attr_name}[{self.attr_key!r}]"
-        return matrix, place
-
-    def _scan(self, matrix, place: str) -> dict:
-        fits_counts, n_empty = True, 0
-        for block in _blocks(row_source(matrix)):
-            values = block if isinstance(block, np.ndarray) else block.data
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    f"{place} has NaN or infinite values. Remove these cells or features, or "
-                    "impute them, before setup_anndata."
-                )
-            whole = bool((values >= 0).all() and (values == np.rint(values)).all())
-            fits_counts = fits_counts and whole
-            n_empty += int((np.asarray(abs(block).sum(1)) == 0).sum())
-        is_counts = fits_counts and self.attr_name != "obsm"
-        return {"fits_counts": fits_counts, "is_counts": is_counts, "n_empty_cells": n_empty}
-
-
-def _blocks(source: MemoryRows | DiskRows, n_disk_rows: int = 20_000):
-    """Iterate over all rows of a matrix in memory, over evenly spread blocks of one on disk."""
-    rows = np.arange(source.shape[0])
-    if isinstance(source, DiskRows) and len(rows) > n_disk_rows:
-        starts = np.linspace(0, len(rows) - 1_000, n_disk_rows // 1_000).astype(int)
-        rows = np.unique(np.concatenate([np.arange(s, s + 1_000) for s in starts]))
-    yield from source.chunks(rows, 10_000)
-
-
 class GroupField(Field):
     """Obs columns that group cells. New groups are welcome when a setup is transferred.
 
     Registered state: ``names`` of the groups and ``keys``.
+
+    Parameters
+    ----------
+    registry_key, argument, keys
+        Name in the registry, argument of the setup, obs columns.
+
+    >>> import scgde
+    >>> scgde.data.GroupField("population", "population_key", ["clone", "day"]).keys
+    ['clone', 'day']
     """
 
     def __init__(self, registry_key: str, argument: str, keys: list[str]):
@@ -192,7 +117,17 @@ class GroupField(Field):
 
 
 class DonorField(GroupField):
-    """Obs column of the donor; data without it may still be embedded (its donors are -1)."""
+    """Obs column of the donor; data without it may still be embedded (its donors are -1).
+
+    Parameters
+    ----------
+    key
+        The column.
+
+    >>> import scgde
+    >>> scgde.data.DonorField("patient").argument
+    'donor_key'
+    """
 
     def __init__(self, key: str):
         super().__init__(DONOR_KEY, "donor_key", [key])
@@ -209,6 +144,15 @@ class CategoryField(Field):
     """An obs column with fixed categories; what they do not contain is -1 in transferred data.
 
     Registered state: ``categories``, as text, and ``values``, as they are in the column.
+
+    Parameters
+    ----------
+    registry_key, argument, key, missing
+        Name in the registry, argument of the setup, obs column, whether cells may lack a value.
+
+    >>> import scgde
+    >>> scgde.data.CategoryField("batch", "batch_key", "lane", missing="error").attr_key
+    '_scvi_batch'
     """
 
     def __init__(self, registry_key: str, argument: str, key: str, missing: Literal["error", "ok"]):
@@ -261,14 +205,34 @@ class CategoryField(Field):
 
 
 class LabelField(CategoryField):
-    """An obs column that labels populations: constant within each, missing where unknown."""
+    """An obs column that labels populations: constant within each, missing where unknown.
+
+    Parameters
+    ----------
+    key
+        The column.
+
+    >>> import scgde
+    >>> scgde.data.LabelField("diagnosis").registry_key
+    'label_diagnosis'
+    """
 
     def __init__(self, key: str):
         super().__init__(label_key(key), "labels_key", key, missing="ok")
 
 
 class SizeFactorField(Field):
-    """An obs column of positive size factors, in place of each cell's total count."""
+    """An obs column of positive size factors, in place of each cell's total count.
+
+    Parameters
+    ----------
+    key
+        The column.
+
+    >>> import scgde
+    >>> scgde.data.SizeFactorField("size").attr_key
+    'size'
+    """
 
     registry_key = SIZE_FACTOR_KEY
 
@@ -319,6 +283,16 @@ def require_constant(
         One value a cell.
     codes, names, population_keys
         Population of each cell, their names, and the obs columns that make them.
+
+    Raises
+    ------
+    ValueError
+        If it varies.
+
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> field, sex = scgde.data.LabelField("sex"), pd.Series(["f", "m"], name="sex")
+    >>> scgde.data.require_constant(field, sex, np.array([0, 1]), pd.Index(["a", "b"]), ["id"])
     """
     mixed = varying(codes, text_categories(column).codes)
     if len(mixed):
@@ -329,22 +303,3 @@ def require_constant(
             f"column, or make populations finer with population_key="
             f"{[*population_keys, column.name]}."
         )
-
-
-def _require_same_order(field: BaseAnnDataField, mdata: MuData) -> None:
-    """Raise if a modality has its cells in another order than the MuData."""
-    if field.mod_key is not None and not mdata.mod[field.mod_key].obs_names.equals(mdata.obs_names):
-        raise ValueError(
-            f"The cells of modality {field.mod_key!r} are not those of the MuData in the same "
-            f"order. Put them in order: mdata.mod[{field.mod_key!r}] = "
-            f"mdata.mod[{field.mod_key!r}][mdata.obs_names].copy(); mdata.update(). Where it lacks "
-            "cells, copy its columns to mdata.obs (mdata.pull_obs) and do not name it for them."
-        )
-
-
-MuDataCellsField = MuDataWrapper(CellsField, _require_same_order)
-MuDataGroupField = MuDataWrapper(GroupField, _require_same_order)
-MuDataDonorField = MuDataWrapper(DonorField, _require_same_order)
-MuDataCategoryField = MuDataWrapper(CategoryField, _require_same_order)
-MuDataLabelField = MuDataWrapper(LabelField, _require_same_order)
-MuDataSizeFactorField = MuDataWrapper(SizeFactorField, _require_same_order)

@@ -11,7 +11,19 @@ SEPARATOR = "|"
 
 
 def as_keys(keys: str | list[str] | tuple[str, ...] | None) -> list[str]:
-    """Return one key, several or none as a list."""
+    """Return one key, several or none as a list.
+
+    Parameters
+    ----------
+    keys
+        A name, names or None.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.as_keys("day"), scgde.data.as_keys(None)
+    (['day'], [])
+    """
     return [keys] if isinstance(keys, str) else list(keys or [])
 
 
@@ -20,6 +32,23 @@ def text_categories(column: pd.Series) -> pd.Categorical:
 
     Whole numbers stored as floats (as they are where values are missing) read "3", not "3.0",
     whatever the other numbers are: names of a part of the cells fit the whole.
+
+    Parameters
+    ----------
+    column
+        One value a cell.
+
+    Raises
+    ------
+    ValueError
+        If two values would read the same.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> scgde.data.text_categories(pd.Series([1.0, 2.0, np.nan])).categories.tolist()
+    ['1', '2']
     """
     values = pd.Categorical(column).remove_unused_categories()
     texts = values.categories.astype(str)
@@ -58,6 +87,15 @@ def group_cells(obs: pd.DataFrame, keys: list[str]) -> tuple[np.ndarray, pd.Inde
     ------
     ValueError
         If two combinations would have the same name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import scgde
+    >>> obs = pd.DataFrame({"clone": ["a", "a", None], "day": ["2", "4", "4"]})
+    >>> codes, names = scgde.data.group_cells(obs, ["clone", "day"])
+    >>> codes, names.tolist()
+    (array([ 0,  1, -1]), ['a|2', 'a|4'])
     """
     if not keys:
         return np.zeros(len(obs), dtype=np.int64), pd.Index(["all"], dtype=object)
@@ -112,6 +150,15 @@ def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> p
     Returns
     -------
     DataFrame indexed by population, with ``n_cells`` first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import scgde
+    >>> obs = pd.DataFrame({"donor": list("aab"), "age": [40, 40, 50], "cell": [1, 2, 3]})
+    >>> table = scgde.data.population_table(obs, *scgde.data.group_cells(obs, ["donor"]))
+    >>> table.columns.tolist(), table.index.tolist()
+    (['n_cells', 'donor', 'age'], ['a', 'b'])
     """
     table = pd.DataFrame(
         {"n_cells": np.bincount(codes[codes >= 0], minlength=len(names))}, index=names

@@ -6,7 +6,8 @@ from mudata import MuData
 
 from .._errors import listed, require
 from .._scvi import X_KEY
-from ._fields import CellsField, Field
+from ._cells_field import CellsField
+from ._fields import Field
 from ._modal_rows import ModalRows
 from ._modalities import Modalities
 from ._rows import cells_of
@@ -29,6 +30,17 @@ class ModalCellsField(Field):
     layer, use_rep
         Layer, or representation in ``.obsm``, of each modality: a dict, or one name for all. By
         default ``.X``.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If a modality is named twice, or a layer of another is.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.ModalCellsField(["rna", "prot"], layer={"rna": "counts"}).places
+    [('counts', None), (None, None)]
     """
 
     registry_key = X_KEY

@@ -22,6 +22,16 @@ class ModalRows(RowSource):
         Row of every cell in each source, ``(n_cells, M)``; -1 where the cell lacks the modality.
     modalities
         Columns of each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> rna, prot = (scgde.data.row_source(np.ones((2, size))) for size in (3, 1))
+    >>> places = np.array([[0, 0], [1, -1]])  # the second cell lacks protein
+    >>> rows = scgde.data.ModalRows([rna, prot], places, scgde.data.Modalities((3, 1)))
+    >>> rows[np.array([1])].tolist()
+    [[1.0, 1.0, 1.0, 0.0, 1.0, 0.0]]
     """
 
     def __init__(

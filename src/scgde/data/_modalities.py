@@ -21,6 +21,13 @@ class Modalities:
     ----------
     sizes
         Number of features of each modality, M of them.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> modalities = scgde.data.Modalities((20, 3))
+    >>> modalities.n_features, modalities.n_columns
+    (23, 25)
     """
 
     sizes: tuple[int, ...]

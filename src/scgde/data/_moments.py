@@ -21,6 +21,16 @@ def population_moments(
         The cells and their populations; those without cells get NaN.
     is_counts
         Whether the cells are counts.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> rows = scgde.data.row_source(np.ones((30, 4)))
+    >>> mean, sd = scgde.data.population_moments(rows, index, is_counts=False)
+    >>> mean.shape, sd.max().item()
+    ((3, 4), 0.0)
     """
     first = np.zeros((len(index), source.shape[1]))
     second = np.zeros_like(first)

@@ -10,6 +10,18 @@ def log_normalized(x: Matrix) -> Matrix:
     """Return ``log(1 + 10^4 x / total)`` of counts ``(n_cells, n_genes)``, cell by cell.
 
     Sparse stays sparse. A cell without counts stays zero. Nothing is fitted.
+
+    Parameters
+    ----------
+    x
+        Counts ``(n_cells, n_genes)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.data.log_normalized(np.array([[1.0, 3.0]])).round(2)
+    array([[7.82, 8.92]])
     """
     factor = 1e4 / np.maximum(np.asarray(x.sum(1)).ravel(), 1)
     if sp.issparse(x):
@@ -18,5 +30,20 @@ def log_normalized(x: Matrix) -> Matrix:
 
 
 def as_dense(x: Matrix, dtype: type = np.float32) -> np.ndarray:
-    """Return a matrix as an array, of float32 unless told."""
+    """Return a matrix as an array, of float32 unless told.
+
+    Parameters
+    ----------
+    x
+        Sparse matrix or array.
+    dtype
+        Of the result.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> import scipy.sparse as sp
+    >>> scgde.data.as_dense(sp.eye(2, format="csr")).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
     return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=dtype)

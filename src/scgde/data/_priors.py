@@ -29,6 +29,12 @@ class SetPrior(ABC):
 
     A subclass is registered in ``SET_PRIORS`` and gives :meth:`bind`; ``GDE(adata, sets=...)``
     then takes its name, an instance, or a dict of its name and arguments.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> sorted(scgde.data.SET_PRIORS.names())
+    ['kernel', 'label', 'mixture', 'noisy_label']
     """
 
     @abstractmethod
@@ -77,6 +83,12 @@ class LabelSets(SetPrior):
 
     Populations are the values of ``population_key``, or the combinations of several. Training
     draws cells of each uniformly, without replacement (:class:`SetSampler`).
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.LabelSets().to_dict()
+    {'name': 'label'}
     """
 
     def bind(
@@ -173,6 +185,13 @@ class NoisyLabelSets(SetPrior):
     ------
     ValueError
         If there is no such distribution or it does not take an argument or a value.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> prior = scgde.data.NoisyLabelSets("time", noise="Normal", noise_kwargs={"scale": 0.5})
+    >>> prior.to_dict()["parameter"]
+    'loc'
     """
 
     key: str
@@ -240,6 +259,12 @@ class MixtureSets(SetPrior):
     ------
     ValueError
         If k is not a positive whole number, or the concentration not positive.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.MixtureSets(k=2).to_dict()
+    {'name': 'mixture', 'k': 2, 'concentration': 1.0}
     """
 
     k: int = 3
@@ -273,6 +298,12 @@ def as_set_prior(sets: str | dict | SetPrior | None) -> SetPrior:
         For an unknown name, an unknown argument, or one that is missing.
     TypeError
         For anything else.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.data.as_set_prior({"name": "mixture", "k": 2})
+    MixtureSets(k=2, concentration=1.0)
     """
     if isinstance(sets, SetPrior):
         return sets

@@ -26,6 +26,14 @@ class RowSource(ABC):
     ----------
     shape
         ``(n_cells, n_features)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> rows = scgde.data.row_source(np.eye(3))
+    >>> isinstance(rows, scgde.data.RowSource), rows.shape
+    (True, (3, 3))
     """
 
     shape: tuple[int, int]
@@ -41,7 +49,20 @@ class RowSource(ABC):
 
 
 class MemoryRows(RowSource):
-    """Cells of a CSR matrix or an array in memory."""
+    """Cells of a CSR matrix or an array in memory.
+
+    Parameters
+    ----------
+    matrix
+        CSR or array, cells x features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.data.MemoryRows(np.eye(3))[np.array([1])].tolist()
+    [[0.0, 1.0, 0.0]]
+    """
 
     def __init__(self, matrix: Rows):
         self.matrix = matrix
@@ -56,6 +77,22 @@ class DiskRows(RowSource):
 
     Files are read forwards, each row once and neighbours in one piece; the rows are then put into
     the order asked for, so that the cells of two populations can never change places.
+
+    Parameters
+    ----------
+    matrix
+        As of a backed AnnData, cells x features, stored by cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> import anndata, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "cells.h5ad")
+    >>> anndata.AnnData(np.eye(3)).write_h5ad(path)
+    >>> adata = anndata.read_h5ad(path, backed="r")
+    >>> scgde.data.DiskRows(adata.X)[np.array([2, 0])].tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
 
     def __init__(self, matrix):
@@ -102,6 +139,13 @@ def row_source(matrix) -> RowSource:
     ------
     TypeError
         If the matrix is stored on disk by column, which cannot hand out cells.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.data.row_source(np.eye(3))[np.array([2, 2, 0])].tolist()
+    [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     if isinstance(matrix, CSCDataset):
         raise TypeError(
@@ -125,7 +169,22 @@ def row_source(matrix) -> RowSource:
 
 
 def cells_of(adata: AnnData, layer: str | None = None, use_rep: str | None = None) -> RowSource:
-    """Return the row source over a layer, over ``.obsm[use_rep]``, or over ``.X``."""
+    """Return the row source over a layer, over ``.obsm[use_rep]``, or over ``.X``.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    layer, use_rep
+        A layer, or a key of ``.obsm``; ``.X`` by default.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> adata = scgde.datasets.normal_populations(3, 10)
+    >>> scgde.data.cells_of(adata).shape
+    (30, 1)
+    """
     if use_rep is not None:
         return row_source(adata.obsm[use_rep])
     return row_source(adata.X if layer is None else adata.layers[layer])

@@ -18,6 +18,26 @@ class SetDraw(NamedTuple):
     ``context`` is what the encoder sees, ``target`` what the generator must explain. Of sets that
     are no populations (``population`` is -1) ``allowed (n_cells,)`` says which cells may be in any
     of them, and ``mixed (B, k)`` which populations each mixes, if it mixes some.
+
+    Attributes
+    ----------
+    population
+        ``(B,)``; -1 for sets that are no populations.
+    context, target
+        Rows of the cells ``(B, m)``.
+    allowed
+        Which cells may be in sets that are no populations, ``(n_cells,)``; None for others.
+    mixed
+        Populations that each set mixes, ``(B, k)``; None where none are.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> draw = next(iter(scgde.data.SetSampler(index, 2, 5, n_steps=1)))
+    >>> draw.population.shape, draw.context.shape
+    ((2,), (2, 5))
     """
 
     population: np.ndarray
@@ -114,6 +134,15 @@ class SetSampler(SeededSampler):
         in halves; one of fewer than four cells gives the same draw to both.
     cells_per_population, n_steps, seed, rank, fixed
         As in :class:`SeededSampler`.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> sampler = scgde.data.SetSampler(index, 2, 5, n_steps=3)
+    >>> len(sampler), [draw.target.shape for draw in sampler]
+    (3, [(2, 5), (2, 5), (2, 5)])
     """
 
     def __init__(

@@ -30,6 +30,15 @@ class Sets(ABC):
     ----------
     index
         Populations of the cells that may be in a set; all other cells have the code -1.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> sets = scgde.data.LabelSets().bind(pd.DataFrame(index=range(30)), {}, index)
+    >>> sets.n_sets(cells_per_population=5)
+    3
     """
 
     def __init__(self, index: PopulationIndex):

@@ -43,6 +43,15 @@ def split_cells(
     ------
     ValueError
         For a share outside (0, 1], an unknown unit, or a missing donor column.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> training, validation = scgde.data.split_cells(index, train_size=0.67)
+    >>> len(training), len(validation)
+    (20, 10)
     """
     require_choice("validation", by, ("population", "donor", "cell"))
     if not 0 < train_size <= 1:
