@@ -51,6 +51,11 @@ def perturbed_populations(
     true shift of log expression. It is known up to a constant per perturbation: shares of a cell's
     total are renormalised, so that adding the same to every gene changes no count.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is no whole number above zero, or another argument is out of range.
+
     Examples
     --------
     >>> import scgde

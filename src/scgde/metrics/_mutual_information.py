@@ -167,6 +167,10 @@ def mutual_information(
     enable_progress_bar
         Show progress of shuffles and critics.
 
+    Returns
+    -------
+    :class:`MutualInformation`.
+
     Raises
     ------
     TypeError, ValueError

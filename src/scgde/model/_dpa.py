@@ -62,6 +62,11 @@ class DPA(DPASamplingMixin, EnergyProfileMixin, CellModel):
     network_names, registry
         Used by ``load``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is out of range, or ``networks`` and the setup contradict each other.
+
     Examples
     --------
     >>> import scanpy as sc, scgde

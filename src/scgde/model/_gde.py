@@ -97,6 +97,11 @@ class GDE(
     registry
         Used by ``load``.
 
+    Raises
+    ------
+    ValueError
+        If options contradict each other, or the cells are not what the generator takes.
+
     Examples
     --------
     >>> import scgde

@@ -165,7 +165,13 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         warnings.warn(f"{what}. Nothing is learned from them about others.", stacklevel=5)
 
     def parts(self, perturbation: str) -> list[str]:
-        """Return the parts of a combination, controls left out: of ``"A+B"`` A and B."""
+        """Return the parts of a combination, controls left out: of ``"A+B"`` A and B.
+
+        Parameters
+        ----------
+        perturbation
+            Its name in the data.
+        """
         if perturbation == self.control:  # whatever is in its name
             return []
         parts = perturbation.split(self.separator) if self.separator else [perturbation]
@@ -228,6 +234,11 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         ----------
         *args, **kwargs
             As of :meth:`GDE.train`.
+
+        Raises
+        ------
+        ValueError
+            If ``validation`` is not ``"cell"``.
         """
         kwargs.setdefault("draw", "same")
         if kwargs.setdefault("validation", "cell") != "cell":

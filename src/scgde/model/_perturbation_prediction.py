@@ -98,6 +98,10 @@ class PredictMixin(BaseModelClass):
         seed, enable_progress_bar, **sampler_kwargs
             As in :meth:`sample`.
 
+        Returns
+        -------
+        :class:`PerturbationPrediction`.
+
         Raises
         ------
         KeyError

@@ -196,6 +196,10 @@ class PopulationMixin(BaseModelClass):
         soft
             Return probabilities, populations x classes, rather than the likeliest class.
 
+        Returns
+        -------
+        Series of the likeliest class of each population; DataFrame of probabilities with ``soft``.
+
         Raises
         ------
         ValueError

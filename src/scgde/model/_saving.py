@@ -89,6 +89,10 @@ class SavingMixin(BaseModelClass):
         **kwargs
             Further arguments of scvi-tools' ``load``.
 
+        Returns
+        -------
+        The model.
+
         Raises
         ------
         FileNotFoundError, ValueError

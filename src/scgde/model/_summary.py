@@ -153,7 +153,13 @@ class PopulationSummary:
         return found.astype(np.float32)
 
     def pooled(self, layer: int) -> np.ndarray:
-        """Return the pooled vectors of a layer, ``(P, h)``."""
+        """Return the pooled vectors of a layer, ``(P, h)``.
+
+        Parameters
+        ----------
+        layer
+            Number of the layer, from 0.
+        """
         return self.sums[layer] / self.counts[:, None]
 
     def _sensitivities(self) -> list[np.ndarray]:
@@ -330,6 +336,10 @@ class PopulationSummary:
         ----------
         path
             The h5ad file.
+
+        Returns
+        -------
+        The summary.
 
         Raises
         ------

@@ -44,6 +44,20 @@ class DPAModule(TrainableModule):
     standardize
         ``"scale"``: features are centred and divided by one number, the root of their mean
         variance, so that the geometry of the cells stays. ``"feature"``: each by its own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number or a word is out of range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> module = scgde.module.DPAModule(n_features=3, n_latent=2, n_hidden=8, n_noise=4)
+    >>> z = module.encode(torch.randn(1, 5, 3))  # one member
+    >>> z.shape, module.decode(z, k=1).shape
+    (torch.Size([1, 5, 2]), torch.Size([1, 5, 3]))
     """
 
     def __init__(

@@ -61,6 +61,20 @@ class GDEModule(TrainableModule):
     modality_dropout
         Share of training sets whose generator is given an embedding without one of the modalities
         that the set has. Above zero, embeddings without one are drawn to those with all, too.
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown or out of range, or the generator cannot do with the modalities.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> module = scgde.module.GDEModule(n_features=3, n_latent=4, n_hidden=8)
+    >>> z = module.encode(torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5))
+    >>> z.shape, module.sample(z, 7).shape
+    (torch.Size([2, 4]), torch.Size([2, 7, 3]))
     """
 
     def __init__(

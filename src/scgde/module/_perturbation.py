@@ -21,6 +21,15 @@ class ShiftHead(nn.Module):
     ----------
     n_features, n_latent, n_hidden
         Features of a part, coordinates of an embedding, width of the products.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> head = scgde.module.ShiftHead(n_features=3, n_latent=4, n_hidden=8)
+    >>> features, control = torch.zeros(2, 1, 3), torch.randn(2, 4)  # no parts, no shift
+    >>> head(features, control).abs().max().item()
+    0.0
     """
 
     def __init__(self, n_features: int, n_latent: int, n_hidden: int = 64):
@@ -62,6 +71,16 @@ class PerturbationModule(GDEModule):
         Features of a part of a perturbation.
     shift_weight
         Weight of these terms beside the generator's loss per feature.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> module = scgde.module.PerturbationModule(
+    ...     3, "resnet_gnn", "cvae", n_latent=4, n_hidden=8, n_perturbation_features=2
+    ... )
+    >>> module.encode(torch.randn(2, 5, 3), torch.full((2, 5), 1 / 5)).shape
+    torch.Size([2, 4])
     """
 
     def __init__(

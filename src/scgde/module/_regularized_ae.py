@@ -51,6 +51,16 @@ class RegularizedAEModule(TrainableModule):
     ------
     ValueError
         If ``sigma`` is not above zero or finite, or the regularization is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import scgde
+    >>> module = scgde.module.RegularizedAEModule(n_features=3, n_hidden=8)
+    >>> module.initialize(np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32))
+    >>> module.score(torch.zeros(5, 3)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(

@@ -28,6 +28,19 @@ class MeasureAttention(nn.Module):
         Width; divided among the heads.
     n_heads
         Number of heads.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the width is no multiple of the heads.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> h, w = torch.randn(2, 5, 8), torch.full((2, 5), 1 / 5)
+    >>> scgde.nn.MeasureAttention(8, n_heads=2)(h[:, :3], h, w).shape
+    torch.Size([2, 3, 8])
     """
 
     def __init__(self, n_hidden: int, n_heads: int = 4):
@@ -62,7 +75,23 @@ class MeasureAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Residual attention of queries to cells, normalised; with a feed-forward part on request."""
+    """Residual attention of queries to cells, normalised; with a feed-forward part on request.
+
+    Parameters
+    ----------
+    n_hidden, n_heads
+        As in :class:`MeasureAttention`.
+    feed_forward
+        Whether there is a feed-forward part.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> h, w = torch.randn(2, 5, 8), torch.full((2, 5), 1 / 5)
+    >>> scgde.nn.AttentionBlock(8, n_heads=2)(h, h, w).shape
+    torch.Size([2, 5, 8])
+    """
 
     def __init__(self, n_hidden: int, n_heads: int = 4, feed_forward: bool = True):
         super().__init__()

@@ -34,7 +34,24 @@ def _bag(columns: Tensor, indptr: Tensor, values: Tensor, weight: Tensor) -> Ten
 
 
 def sparse_product(x: SparseCells, weight: Tensor) -> Tensor:
-    """Return ``x @ weight``, ``(n_cells, n_out)``, for ``weight (d, n_out)``, on CPU."""
+    """Return ``x @ weight``, ``(n_cells, n_out)``, for ``weight (d, n_out)``, on CPU.
+
+    Parameters
+    ----------
+    x
+        Cells ``(B, m, d)``, ``n_cells = B m``.
+    weight
+        ``(d, n_out)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> import scipy.sparse as sp
+    >>> x = scgde.data.SparseCells.from_scipy(sp.eye(4, 3, format="csr"), n_sets=2)
+    >>> scgde.nn.sparse_product(x, torch.ones(3, 5)).shape
+    torch.Size([4, 5])
+    """
     return _SparseProduct.apply(weight, x)
 
 
@@ -42,6 +59,20 @@ def cell_linear(x: Cells, weight: Tensor, bias: Tensor) -> Tensor:
     """Return ``x @ weight + bias`` of cells ``(B, m, n_in)``, dense or sparse.
 
     On a GPU sparse cells are made dense, which is faster there.
+
+    Parameters
+    ----------
+    x
+        Cells ``(B, m, n_in)``.
+    weight, bias
+        ``(n_in, n_out)`` and ``(n_out,)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.cell_linear(torch.ones(2, 4, 3), torch.ones(3, 5), torch.zeros(5)).shape
+    torch.Size([2, 4, 5])
     """
     if isinstance(x, SparseCells):
         if x.device.type == "cpu":
@@ -56,6 +87,18 @@ class CellLinear(nn.Module):
 
     The weight is kept as ``(n_in, n_out)``, a row a gene, which is what a sparse product reads.
     All projections of the raw cells that a network needs should be columns of one such layer.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Features of a cell, and outputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.CellLinear(3, 5)(torch.ones(2, 4, 3)).shape
+    torch.Size([2, 4, 5])
     """
 
     def __init__(self, n_in: int, n_out: int):
@@ -70,7 +113,22 @@ class CellLinear(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """``n_layers`` SiLU layers of width ``n_hidden`` and a linear read-out."""
+    """``n_layers`` SiLU layers of width ``n_hidden`` and a linear read-out.
+
+    Parameters
+    ----------
+    n_in, n_hidden, n_out
+        Inputs, width, outputs.
+    n_layers
+        Hidden layers; with none it is linear.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.MLP(3, 8, 2)(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
+    """
 
     def __init__(self, n_in: int, n_hidden: int, n_out: int, n_layers: int = 1):
         layers: list[nn.Module] = []

@@ -8,7 +8,22 @@ from torch.nn import functional as F
 
 
 def weighted_mean(h: Tensor, w: Tensor) -> Tensor:
-    """Return the mean of each set under its weights: ``(B, m, h), (B, m) -> (B, h)``."""
+    """Return the mean of each set under its weights: ``(B, m, h), (B, m) -> (B, h)``.
+
+    Parameters
+    ----------
+    h
+        Values of each cell, ``(B, m, h)``.
+    w
+        Weights ``(B, m)`` that sum to one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.weighted_mean(torch.tensor([[[0.0], [4.0]]]), torch.tensor([[0.75, 0.25]]))
+    tensor([[1.]])
+    """
     return torch.bmm(w[:, None].to(h.dtype), h)[:, 0]
 
 
@@ -17,6 +32,21 @@ def weighted_median(h: Tensor, w: Tensor) -> Tensor:
 
     Where half of the weight lies on either side of a gap, the middle of the gap: the usual median
     of an even number of cells.
+
+    Parameters
+    ----------
+    h
+        Values of each cell, ``(B, m, h)``.
+    w
+        Weights ``(B, m)`` that sum to one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> values = torch.tensor([[[0.0], [1.0], [9.0]]])
+    >>> scgde.nn.weighted_median(values, torch.full((1, 3), 1 / 3))
+    tensor([[1.]])
     """
     values, order = h.sort(1)
     # In half precision the weights of a hundred cells would not add up to one.
@@ -41,6 +71,26 @@ class BlockSlopes(NamedTuple):
 
     .. math:: du = W S (C\,dh + V\,dp) + dh, \quad
         dh' = \Gamma \tfrac{1}{\sigma} (I - \tfrac{1}{h} 1 1^T - \tfrac{1}{h} n n^T)\,du
+
+    Attributes
+    ----------
+    slope
+        Diagonal of S, the slope of the activation, ``(B, m, h)``.
+    normal
+        n, ``(B, m, h)``.
+    scale
+        One over sigma, ``(B, m)``.
+    output
+        The cells after the block, ``(B, m, h)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> h, w = torch.randn(2, 5, 8), torch.full((2, 5), 1 / 5)
+    >>> slopes = scgde.nn.MeanPooledBlock(8).slopes(h, scgde.nn.weighted_mean(h, w))
+    >>> slopes.slope.shape, slopes.scale.shape
+    (torch.Size([2, 5, 8]), torch.Size([2, 5]))
     """
 
     slope: Tensor  # diagonal of S, the slope of the activation, (B, m, h)
@@ -54,6 +104,22 @@ class MeanPooledBlock(nn.Module):
 
     The pooled vector enters through its own linear map and is added to every cell, which equals
     concatenating it to every cell and costs a third.
+
+    Parameters
+    ----------
+    n_hidden
+        Width.
+    residual
+        Whether what comes in is added to what goes out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> h, w = torch.randn(2, 5, 8), torch.full((2, 5), 1 / 5)
+    >>> block = scgde.nn.MeanPooledBlock(8)
+    >>> block(h, scgde.nn.weighted_mean(h, w)).shape
+    torch.Size([2, 5, 8])
     """
 
     def __init__(self, n_hidden: int, residual: bool = True):

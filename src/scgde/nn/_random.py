@@ -14,6 +14,16 @@ def seeded(seed: int) -> Iterator[None]:
     ----------
     seed
         Seed of the CPU's generator, and of every GPU's where CUDA is in use already.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> with scgde.nn.seeded(0):
+    ...     first = torch.rand(1)
+    >>> with scgde.nn.seeded(0):
+    ...     torch.equal(first, torch.rand(1))
+    True
     """
     seed = int(seed)  # torch takes no integer of numpy
     # torch.manual_seed would also reseed GPUs that are not in use yet, and would not undo that.

@@ -20,6 +20,13 @@ class StackedLinear(nn.Module):
         Inputs and outputs of each.
     bias
         Whether there is one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.StackedLinear(n_members=4, n_in=3, n_out=2)(torch.ones(4, 10, 3)).shape
+    torch.Size([4, 10, 2])
     """
 
     def __init__(self, n_members: int, n_in: int, n_out: int, bias: bool = True):

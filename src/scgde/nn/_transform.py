@@ -14,7 +14,22 @@ CLIP = 10.0
 
 
 def log1p(x: Cells, modalities: Modalities | None = None) -> Cells:
-    """Return ``log(1 + x)`` of counts ``(B, m, d)``; indicators of modalities stay."""
+    """Return ``log(1 + x)`` of counts ``(B, m, d)``; indicators of modalities stay.
+
+    Parameters
+    ----------
+    x
+        Counts ``(B, m, d)``.
+    modalities
+        Of cells of several modalities, whose indicators are among the columns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.log1p(torch.zeros(1, 1, 2))
+    tensor([[[0., 0.]]])
+    """
     if isinstance(x, SparseCells):
         logs = torch.log1p(x.values)
         return x.replace(logs) if modalities is None else modalities.on_features(x, logs)
@@ -35,6 +50,13 @@ def log_normalize(
         Size of each cell, ``(B, m)``; by default its total.
     modalities
         Of cells of several: each has its own size, ``library (B, m, M)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.log_normalize(torch.tensor([[[1.0, 3.0]]])).round(decimals=2)
+    tensor([[[7.8200, 8.9200]]])
     """
     if modalities is not None:
         library = modalities.totals(x).clamp_min(1) if library is None else library
@@ -53,6 +75,19 @@ def moments(blocks: Iterable[np.ndarray | sp.csr_matrix]) -> tuple[np.ndarray, n
     """Return mean and variance of every feature over blocks of cells, each ``(n, d)``.
 
     Chan's pairwise update, in double precision: exact for blocks of any sizes.
+
+    Parameters
+    ----------
+    blocks
+        Cells ``(n, d)``, dense or sparse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> mean, variance = scgde.nn.moments([np.array([[0.0], [2.0]]), np.array([[4.0]])])
+    >>> mean.tolist()
+    [2.0]
     """
     n, mean, m2 = 0, 0.0, 0.0
     for block in blocks:
@@ -85,6 +120,16 @@ class Standardize(nn.Module):
     modalities
         Columns of cells of several modalities: the features of one that a cell lacks are 0 after
         standardising too, where they are centred their mean; indicators stay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> import scgde
+    >>> standardize = scgde.nn.Standardize(3)
+    >>> _ = standardize.fit([np.random.default_rng(0).normal(5, 2, (100, 3))])
+    >>> bool(standardize(torch.full((1, 1, 3), 5.0)).abs().max() < 1)
+    True
     """
 
     def __init__(self, n_features: int, modalities: Modalities | None = None):
@@ -155,7 +200,22 @@ class Standardize(nn.Module):
 
 
 def clip(x: Cells, middle: Tensor) -> Cells:
-    """Return standardised cells within ten standard deviations of their mean ``middle (d,)``."""
+    """Return standardised cells within ten standard deviations of their mean ``middle (d,)``.
+
+    Parameters
+    ----------
+    x
+        Standardised cells ``(B, m, d)``.
+    middle
+        Their mean, ``(d,)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> scgde.nn.clip(torch.tensor([[[50.0, 1.0]]]), torch.zeros(2))
+    tensor([[[10.,  1.]]])
+    """
     low, high = middle - CLIP, middle + CLIP
     if isinstance(x, SparseCells):
         columns = x.columns.long()

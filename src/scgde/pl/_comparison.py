@@ -42,6 +42,11 @@ def comparison(
     (filled where significant at a false discovery rate of 5 %); the latter is empty where genes
     were not compared.
 
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If there is no such result or contrast, or ``n_genes`` is no whole number above zero.
+
     Examples
     --------
     >>> import numpy as np

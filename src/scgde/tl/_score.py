@@ -92,7 +92,13 @@ def score_field(
 
 
 def basis_key(adata: AnnData, basis: str) -> str:
-    """Return the key in ``.obsm`` of a map given by its key or its name without ``X_``."""
+    """Return the key in ``.obsm`` of a map given by its key or its name without ``X_``.
+
+    Raises
+    ------
+    KeyError
+        If there is none of either name.
+    """
     if basis not in adata.obsm and f"X_{basis}" in adata.obsm:
         return f"X_{basis}"
     require("basis", basis, adata.obsm.keys(), "adata.obsm")

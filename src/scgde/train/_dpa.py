@@ -38,6 +38,17 @@ class DPAFit:
         Likewise ``|x - E[decoder | z_1..k]|^2``: unbiased, so single values may be below zero.
     variance
         For each set, the total variance of the cells, ``(n_sets,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    >>> fit = scgde.train.fit_dpa(
+    ...     [x], n_latent=2, n_hidden=8, n_noise=4, n_steps=2, enable_progress_bar=False
+    ... )
+    >>> len(fit.rows[0]), fit.residuals[0].shape
+    (8, (8, 3))
     """
 
     module: DPAModule
@@ -101,11 +112,26 @@ def fit_dpa(
     enable_progress_bar
         Show progress.
 
+    Returns
+    -------
+    :class:`DPAFit`.
+
     Raises
     ------
     ValueError
         If a set is not a matrix of finite numbers with the columns of the others or has too few
         cells, an argument is out of range, or training diverged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    >>> fit = scgde.train.fit_dpa(
+    ...     [x], n_latent=2, n_hidden=8, n_noise=4, n_steps=2, enable_progress_bar=False
+    ... )
+    >>> fit.losses[0].shape
+    (8, 3)
     """
     sets = _checked(sets)
     require_counts(n_steps=n_steps, batch_size=batch_size, n_starts=n_starts, n_draws=n_draws)
@@ -196,7 +222,26 @@ _QUIET = {"enable_model_summary": False, "enable_checkpointing": False, "logger"
 
 
 def initialize_members(module: DPAModule, cells: CellReader, rows: list[np.ndarray]) -> None:
-    """Set each member's standardisation from its training cells ``cells[rows[e]]``."""
+    """Set each member's standardisation from its training cells ``cells[rows[e]]``.
+
+    Parameters
+    ----------
+    module
+        The autoencoders.
+    cells
+        Where cells come from.
+    rows
+        Training cells of each member, as row numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> module = scgde.module.DPAModule(n_features=3, n_latent=2, n_hidden=8, n_noise=4)
+    >>> x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    >>> cells = scgde.data.CellReader(scgde.data.row_source(x))
+    >>> scgde.train.initialize_members(module, cells, [np.arange(40)])
+    """
     for member, own in enumerate(rows):
         mean, var = moments(cells[own[i : i + 4096]] for i in range(0, len(own), 4096))
         module.initialize(member, torch.from_numpy(mean).float(), torch.from_numpy(var).float())
@@ -233,6 +278,26 @@ def level_scores(
     Each ``(E, n, K + 1)``, averaged over ``n_draws`` pairs of draws. Residuals are those of
     :meth:`DPAModule.level_losses`; where every feature has its own scale, both are in
     standardised units.
+
+    Parameters
+    ----------
+    module
+        The autoencoders, E of them.
+    x
+        Cells of each, ``(E, n, d)``.
+    n_draws
+        Pairs of draws to average over.
+    condition
+        What networks are conditioned on, ``(E, n, C)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import scgde
+    >>> module = scgde.module.DPAModule(n_features=3, n_latent=2, n_hidden=8, n_noise=4)
+    >>> losses, residuals = scgde.train.level_scores(module, torch.randn(1, 10, 3), n_draws=2)
+    >>> losses.shape, residuals.shape
+    ((1, 10, 3), (1, 10, 3))
     """
     squared = (
         torch.ones_like(module.unit)

@@ -18,7 +18,19 @@ from ._plan import SetTrainingPlan
 
 
 class BestWeights(EarlyStopping):
-    """Stop when the validation loss no longer falls, and go back to the best weights."""
+    """Stop when the validation loss no longer falls, and go back to the best weights.
+
+    Parameters
+    ----------
+    patience
+        Epochs without a lower validation loss after which training stops.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.train.BestWeights(patience=5).patience
+    5
+    """
 
     def __init__(self, patience: int):
         super().__init__(monitor="validation_loss", patience=patience, mode="min")
@@ -39,7 +51,19 @@ class BestWeights(EarlyStopping):
 
 
 def auto_precision(accelerator: str) -> str:
-    """Return mixed precision where the device computes in bfloat16, else full precision."""
+    """Return mixed precision where the device computes in bfloat16, else full precision.
+
+    Parameters
+    ----------
+    accelerator
+        As in scvi-tools.
+
+    Examples
+    --------
+    >>> import scgde
+    >>> scgde.train.auto_precision("cpu")
+    '32-true'
+    """
     on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
     native = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if native else "32-true"
@@ -77,6 +101,23 @@ def fit(
     Returns
     -------
     History (a DataFrame for each logged quantity), steps done, and whether Ctrl-C ended it.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> rows = scgde.data.row_source(np.random.default_rng(0).normal(size=(30, 3)))
+    >>> sampler = scgde.data.SetSampler(index, 2, 5, n_steps=2)
+    >>> loader = scgde.data.set_loader(scgde.data.SetDataset(rows, index), sampler)
+    >>> module = scgde.module.GDEModule(3, n_latent=4, n_hidden=8)
+    >>> plan = scgde.train.SetTrainingPlan(module, n_steps=2)
+    >>> history, n_steps, interrupted = scgde.train.fit(
+    ...     plan, loader, None, max_epochs=1, enable_progress_bar=False, logger=False,
+    ...     enable_checkpointing=False, enable_model_summary=False,
+    ... )
+    >>> n_steps, interrupted
+    (2, False)
     """
     accelerator, devices, device = parse_device_args(accelerator, devices, return_device="torch")
     callbacks = [*trainer_kwargs.pop("callbacks", [])]

@@ -32,6 +32,24 @@ class SetTrainingPlan(lightning.LightningModule):
         ends; None for none.
     label_weight
         Weight of the label heads' cross-entropy beside the generator's loss per feature.
+
+    Raises
+    ------
+    ValueError
+        If the learning rate is not above zero.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import scgde
+    >>> index = scgde.data.PopulationIndex(np.repeat([0, 1, 2], 10), pd.Index(list("abc")))
+    >>> rows = scgde.data.row_source(np.random.default_rng(0).normal(size=(30, 3)))
+    >>> sampler = scgde.data.SetSampler(index, 2, 5, n_steps=2)
+    >>> loader = scgde.data.set_loader(scgde.data.SetDataset(rows, index), sampler)
+    >>> module = scgde.module.GDEModule(3, n_latent=4, n_hidden=8)
+    >>> plan = scgde.train.SetTrainingPlan(module, n_steps=2)
+    >>> plan.module.loss(next(iter(loader))).loss.shape
+    torch.Size([])
     """
 
     def __init__(
