@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from anndata import AnnData
 from scipy.special import logsumexp
+from sklearn.neighbors import NearestNeighbors
 
 from scgde.model import RegularizedAE
 from scgde.module import RegularizedAEModule
@@ -77,6 +78,50 @@ def test_energy_difference_is_the_log_ratio(model):
     )
 
 
+def test_pairs_are_named_or_points_in_any_form(model):
+    a, b = draw(5, 2), draw(5, 3)
+    found = model.energy_difference(a, b)
+    tables = (pd.DataFrame(x, columns=["u", "v"]) for x in (a, b))
+    np.testing.assert_array_equal(model.energy_difference(*tables), found)
+    np.testing.assert_array_equal(model.energy_difference(a.tolist(), b.tolist()), found)
+    names = model.adata.obs_names
+    by_index = model.energy_difference(names[:2], names[[7, 7]])
+    np.testing.assert_array_equal(by_index, model.energy_difference(["0", "1"], ["7", "7"]))
+    np.testing.assert_array_equal(
+        by_index, model.energy_difference(names[:2].to_series(), ["7", "7"])
+    )
+    for nothing in ([], pd.Index([]), np.empty((0, 2))):
+        with pytest.raises(ValueError, match="a is empty"):
+            model.energy_difference(nothing, nothing)
+    twice = model.adata.copy()
+    twice.obs_names = ["one", "same", "same", *names[3:]]
+    with pytest.raises(ValueError, match=r"b: more than one cell is named 'same'"):
+        model.energy_difference("one", "same", adata=twice)
+    assert model.energy_difference("one", "5", adata=twice) == model.energy_difference("0", "5")
+
+
+def test_the_distance_that_is_far_is_found_once(model, monkeypatch):
+    fitted = []
+
+    class Counted(NearestNeighbors):
+        def fit(self, *args):
+            fitted.append(self)
+            return super().fit(*args)
+
+    monkeypatch.setattr("scgde.model._score.NearestNeighbors", Counted)
+    monkeypatch.setattr(model, "_nearest", None)
+    x = draw(20, 4)
+    model.get_score(x=x)
+    model.get_hessian(x=x)
+    model.energy_difference(x, x)
+    assert len(fitted) == 1
+    # Other training cells, as after loading, are looked at anew.
+    monkeypatch.setattr(model, "reference_cells_", model.reference_cells_ + 100)
+    with pytest.warns(UserWarning, match="100% of points"):
+        model.get_score(x=x)
+    assert len(fitted) == 2
+
+
 @pytest.mark.parametrize(("method", "n_steps"), [("metropolis_hastings", 60), ("langevin", 600)])
 def test_chains_that_start_elsewhere_reach_the_density(model, method, n_steps):
     options = {"seed": 1, "enable_progress_bar": False}
@@ -106,6 +151,9 @@ def test_chains_stay_where_the_density_already_is(model):
     assert (start.astype(np.float32) != sample.X).any(1).mean() > 0.8
     again = model.sample_mcmc(2_000, init=start, seed=3, **options)
     np.testing.assert_array_equal(again.X, sample.X)
+    of_numpy = model.sample_mcmc(2_000, init=start, seed=np.int64(3), **options)
+    np.testing.assert_array_equal(of_numpy.X, sample.X)
+    assert type(of_numpy.uns["mcmc"]["seed"]) is int
     other = model.sample_mcmc(2_000, init=start, seed=4, **options)
     assert (other.X != sample.X).any()
 
@@ -125,6 +173,62 @@ def test_a_gradient_field_has_no_antisymmetry(model):
         model.module.precision.copy_(precision)
     assert (turned["estimate"] > 2 * report["high"]).all()
     assert turned.loc["score", "estimate"] > 1
+
+
+def test_triangles_of_copies_are_left_out(model):
+    copies = AnnData(np.repeat(draw(4, 11), 5, axis=0))
+    report = model.get_antisymmetry(copies, n_triangles=300)
+    assert np.isfinite(report.to_numpy(dtype=float)).all()
+    # Three places of four, with five copies each, out of twenty cells.
+    share = 15 * 10 / (19 * 18)
+    assert report.loc["triangle", "n"] == pytest.approx(300 * share, abs=60)
+    assert report.loc["score", "n"] == 20
+    same = AnnData(np.repeat(draw(1, 11), 20, axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        report = model.get_antisymmetry(same)
+    assert report.loc["triangle", "n"] == 0
+    assert np.isnan(report.loc["triangle", "estimate"])
+
+
+def test_antisymmetry_reads_no_more_cells_than_it_needs(model, monkeypatch):
+    read = []
+    cells = type(model)._cells
+
+    def counted(self, adata=None, rows=None):
+        result = cells(self, adata, rows)
+        read.append(len(result))
+        return result
+
+    monkeypatch.setattr(type(model), "_cells", counted)
+    report = model.get_antisymmetry(n_cells=10, n_triangles=20)
+    assert sum(read) <= 70
+    assert list(report["n"]) == [10, 10, 20]
+
+
+def test_contractive_training_in_more_dimensions_than_are_taken_exactly():
+    """Two of ten features are a mixture, which one normal distribution does not have."""
+    rng = np.random.default_rng(0)
+    x, test = (
+        np.hstack([2 * draw(n, seed), rng.normal(size=(n, 8))]).astype(np.float32)
+        for n, seed in ((2_000, 0), (500, 1))
+    )
+    adata = AnnData(x)
+    options = {"sigma": 0.2, "regularization": "contractive"}
+    start, model = (fit(adata, max_steps=n, **options) for n in (1, 400))
+    s = model.sigma_data
+    variance = 4 * SIGMA**2 + s**2
+    nearness = -np.square(test[:, None, :2] - 2 * MEANS).sum(-1) / 2 / variance
+    responsibility = np.exp(nearness - logsumexp(nearness, axis=1, keepdims=True))
+    truth = -test / (1 + s**2)
+    truth[:, :2] = (responsibility @ (2 * MEANS) - test[:, :2]) / variance
+    before, after = (np.square(m.get_score(x=test) - truth).mean(0) for m in (start, model))
+    assert after[:2].mean() < 0.5 * before[:2].mean()
+    assert after.sum() < 0.1 * np.square(truth).mean(0).sum()
+    history = model.history["validation_loss"].iloc[:, 0]
+    assert history.iloc[-1] < start.history["validation_loss"].iloc[-1, 0]
+    report = model.get_antisymmetry(n_cells=50, n_triangles=20, enable_progress_bar=False)
+    assert report.loc["score", "estimate"] < 0.5
 
 
 def test_tables_are_named_and_indices_are_rows(model):

@@ -47,6 +47,14 @@ def test_after_a_score_and_of_a_subset(adata):
     assert "(" not in profile.get_title()
 
 
+def test_a_map_goes_by_both_of_its_names(adata):
+    drawn = [
+        axes[0].get_lines()[0].get_data()
+        for axes in (scgde.pl.free_energy_path(adata, basis) for basis in ("umap", "X_umap"))
+    ]
+    np.testing.assert_array_equal(*drawn)
+
+
 def test_mistakes_are_named(adata):
     with pytest.raises(KeyError, match="free_energy_path"):
         scgde.pl.free_energy_path(adata, key="free_energy")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from anndata import AnnData
 
@@ -18,6 +19,7 @@ def cells():
     adata = AnnData(x, obsm={"X_map": x.copy()})
     adata.obs["side"] = np.where(x[:, 0] > 0, "right", "left")
     adata.obs["height"] = x[:, 1]
+    adata.var_names = ["first", "second"]
     RegularizedAE.setup_anndata(adata)
     model = RegularizedAE(adata, n_hidden=8)
     model.train(max_steps=1, accelerator="cpu", enable_progress_bar=False)
@@ -44,19 +46,38 @@ def test_arrows_point_to_the_middle(cells):
 def test_ridge_points_are_those_that_arrived(cells):
     cells = cells.copy()
     cells.obs["ridge_converged"] = np.arange(cells.n_obs) < 100
-    ax = scgde.pl.density_ridges(cells, use_rep="X")
+    ax = scgde.pl.density_ridges(cells)
     behind, ridge = (c.get_offsets() for c in ax.collections)
     np.testing.assert_allclose(behind, cells.X, rtol=1e-5)
     np.testing.assert_allclose(ridge, cells.obsm["ridge"][:100], rtol=1e-5)
-    alone = scgde.pl.density_ridges(cells, dims=(1, 0), color="side")
+    alone = scgde.pl.density_ridges(cells, dims=(1, 0), show_cells=False, color="side")
     assert sum(len(c.get_offsets()) for c in alone.collections) == 100
-    assert alone.get_xlabel() == "feature 2"
+    assert (alone.get_xlabel(), alone.get_ylabel()) == ("second", "first")
+    plt.close("all")
+
+
+def test_ridges_of_a_table_in_obsm_are_drawn_over_its_cells(cells):
+    """A representation may be a DataFrame; cells and ridge are in its units, of any setup."""
+    table = pd.DataFrame(7 * cells.X + 100, index=cells.obs_names, columns=["u", "v"])
+    adata = AnnData(cells.X, obs=cells.obs[["side"]], obsm={"factors": table})
+    RegularizedAE.setup_anndata(adata, use_rep="factors")
+    model = RegularizedAE(adata, n_hidden=8)
+    model.train(max_steps=1, accelerator="cpu", enable_progress_bar=False)
+    scgde.tl.density_ridges(adata, model, enable_progress_bar=False)
+    ax = scgde.pl.density_ridges(adata, color="side")
+    drawn = [c.get_offsets() for c in ax.collections]
+    assert sum(map(len, drawn[:-1])) == adata.n_obs
+    for points in drawn:
+        assert np.all(np.abs(points - 100) < 50)
+    assert ax.get_xlabel() == "u"
     plt.close("all")
 
 
 def test_mistakes_are_named(cells):
-    with pytest.raises(KeyError, match="X_umap"):
+    with pytest.raises(KeyError, match="basis='umap'"):
         scgde.pl.score_arrows(cells)
+    with pytest.raises(ValueError, match="n_grid=1"):
+        scgde.pl.score_arrows(cells, "map", n_grid=1)
     with pytest.raises(KeyError, match=r"tl\.score_field"):
         scgde.pl.score_arrows(cells, "map", key="field")
     with pytest.raises(ValueError, match="kind"):
@@ -67,6 +88,4 @@ def test_mistakes_are_named(cells):
         scgde.pl.density_ridges(cells, dims=(0, 2))
     with pytest.raises(KeyError, match="ridg"):
         scgde.pl.density_ridges(cells, key="ridg")
-    with pytest.raises(KeyError, match="use_rep"):
-        scgde.pl.density_ridges(cells, use_rep="X_pca")
     plt.close("all")

@@ -82,6 +82,43 @@ def test_arrows_on_another_map_point_the_right_way(circle):
     assert np.median(cosine[strong]) > 0.8
 
 
+def test_cells_are_kept_in_the_units_of_the_ridge():
+    """Of counts in a layer the model sees log-normalised ones, and ridges are of these."""
+    counts = np.random.default_rng(0).poisson(5, (100, 3)).astype(np.float32) + 1
+    adata = AnnData(np.zeros_like(counts), layers={"counts": counts.copy()})
+    adata.var_names = ["a", "b", "c"]
+    RegularizedAE.setup_anndata(adata, layer="counts")
+    model = RegularizedAE(adata, n_hidden=8)
+    model.train(max_steps=1, accelerator="cpu", enable_progress_bar=False)
+    scgde.tl.density_ridges(adata, model, enable_progress_bar=False)
+    seen = np.log1p(1e4 * counts / counts.sum(1, keepdims=True))
+    np.testing.assert_allclose(adata.obsm["ridge_cells"], seen, rtol=1e-5)
+    moved = np.linalg.norm(adata.obsm["ridge"] - seen, axis=1)
+    np.testing.assert_allclose(adata.obs["ridge_distance"], moved, atol=1e-4)
+    assert list(adata.uns["ridge"]["features"]) == ["a", "b", "c"]
+    np.testing.assert_array_equal(adata.layers["counts"], counts)
+
+
+def test_far_points_are_looked_for_once(circle, monkeypatch):
+    """Whether points are far is asked at the start, not at each step."""
+    adata, model = circle
+    asked = []
+    far = type(model)._far
+    monkeypatch.setattr(type(model), "_far", lambda self, x: asked.append(len(x)) or far(self, x))
+    scgde.tl.density_ridges(adata.copy(), model, max_steps=20, enable_progress_bar=False)
+    assert len(asked) == 1
+
+
+def test_in_pieces_a_ridge_is_the_same(circle, monkeypatch):
+    adata, model = circle
+    few, pieces = adata[:60].copy(), adata[:60].copy()
+    options = {"max_steps": 50, "enable_progress_bar": False}
+    scgde.tl.density_ridges(few, model, **options)
+    monkeypatch.setattr("scgde.tl._density_ridges._MAX_VALUES", 4 * 7)
+    scgde.tl.density_ridges(pieces, model, **options)
+    np.testing.assert_allclose(pieces.obsm["ridge"], few.obsm["ridge"], atol=1e-4)
+
+
 def test_mistakes_are_named(circle):
     adata, model = circle
     with pytest.raises(ValueError, match="from 0 to 1"):

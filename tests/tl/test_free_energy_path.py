@@ -143,6 +143,68 @@ def test_mistakes_are_named():
         find(adata)
 
 
+def test_states_are_named_as_elsewhere_and_missing_ones_are_none():
+    adata = arc_of_cells(n=100)
+    number = adata.obs["state"].map({"left/early": 1.0, "right": 2.0})
+    adata.obs["cluster"] = number  # missing between them
+    find(adata, "1", "2", groupby="cluster", key_added="way")
+    params = adata.uns["way"]["params"]
+    assert (params["start"], params["end"]) == ("1", "2")
+    by_number = find(adata, 1, 2.0, groupby="cluster", key_added="again")
+    assert by_number.equals(adata.uns["way"]["barriers"])
+    assert adata.uns["again"]["params"]["end"] == "2"
+    with pytest.raises(KeyError, match="start='nan'"):
+        find(adata, "nan", "2", groupby="cluster")
+    with pytest.raises(KeyError, match="end="):
+        find(adata, "1", np.nan, groupby="cluster")
+
+
+def test_cells_of_one_name():
+    adata = arc_of_cells(n=100)
+    names = adata.obs_names.to_list()
+    names[1] = names[0]
+    adata.obs_names = names
+    with pytest.raises(ValueError, match=r"start='0' is the name of 2 cells.*make_unique"):
+        find(adata, "0", "150", groupby=None)
+    # Of states, and of other cells, nobody needs their names.
+    find(adata, "5", "150", groupby=None)
+    find(adata)
+
+
+def test_what_others_wrote_is_not_overwritten():
+    adata = arc_of_cells(n=100)
+    adata.uns["neighbors"] = {"connectivities_key": "connectivities"}
+    before = adata.obs["state"].copy()
+    for key in ("state", "donor", "neighbors"):
+        with pytest.raises(ValueError, match=f"key_added='{key}' is in adata"):
+            find(adata, key_added=key)
+    assert adata.obs["state"].equals(before)
+    find(adata)
+    first = adata.obs[KEY].copy()
+    find(adata, n_points=20)
+    assert len(adata.uns[KEY]["path"]) == 20
+    assert not adata.obs[KEY].equals(first)
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "match"),
+    [
+        (lambda x: -x[:, 0], ValueError, r"score returned the shape \(\d+,\)"),
+        (lambda x: -x[:1], ValueError, r"score returned the shape \(1, 2\)"),
+        (lambda x: np.full_like(x, np.nan), ValueError, "score returned values that are NaN"),
+        (np.zeros((200, 2)), TypeError, "score must be a function of points, got ndarray"),
+    ],
+)
+def test_a_score_of_another_shape(score, error, match):
+    with pytest.raises(error, match=match):
+        find(arc_of_cells(n=100), score=score)
+
+
+def test_what_is_no_anndata():
+    with pytest.raises(TypeError, match="adata must be an AnnData, got DataFrame"):
+        find(arc_of_cells(n=100).obs)
+
+
 def test_kernel_energy():
     x = np.random.default_rng(0).normal(size=(2_000, 2))
     energy = KernelEnergy(x)

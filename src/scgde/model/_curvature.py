@@ -86,7 +86,9 @@ class CurvatureMixin(ScoreMixin):
         n_cells
             Cells, drawn at random, at which Jacobians are taken.
         n_triangles
-            Triangles of three cells drawn at random, along which the score is integrated.
+            Triangles of three cells drawn at random, along which the score is integrated. Those
+            with two corners at one place (copies of a cell) enclose nothing and are left out;
+            ``n`` says how many remain.
         seed
             Seed of both draws; by default the model's.
         enable_progress_bar
@@ -115,32 +117,43 @@ class CurvatureMixin(ScoreMixin):
             three.
         """
         require_counts(n_cells=n_cells, n_triangles=n_triangles)
-        points, _ = self._points(adata, None)
-        if points.shape[1] < 2 or len(points) < 3:
+        self._require_trained()
+        adata, d = self._validate_anndata(adata), self.module.n_features
+        n = adata.n_obs
+        if d < 2 or n < 3:
             raise ValueError(
-                f"The data has {points.shape[1]} features and {len(points)} cells; whether a field "
-                "is a gradient can be asked of two features and three cells on."
+                f"The data has {d} features and {n} cells; whether a field is a gradient can be "
+                "asked of two features and three cells on."
             )
         rng = np.random.default_rng(self.seed_ if seed is None else seed)
-        few = points[rng.permutation(len(points))[:n_cells]]
-        hessian = self._hessians(few, enable_progress_bar)
-        jacobian = np.eye(points.shape[1]) + self.sigma_data**2 * hessian
-        corners = points[np.stack([rng.permutation(len(points))[:3] for _ in range(n_triangles)])]
+        few = rng.choice(n, min(n_cells, n), replace=False)
+        triangles = np.stack([rng.choice(n, 3, replace=False) for _ in range(n_triangles)])
+        rows = np.unique(np.concatenate([few, triangles.ravel()]))
+        cells = self._cells(adata, rows)
+        hessian = self._hessians(cells[np.searchsorted(rows, few)], enable_progress_bar)
+        jacobian = np.eye(d) + self.sigma_data**2 * hessian
+        corners = cells[np.searchsorted(rows, triangles)]
+        apart = [(corners[:, i - 1] != corners[:, i]).any(1) for i in range(3)]
+        corners = corners[np.logical_and.reduce(apart)]
+        quantities = {
+            "reconstruction": _antisymmetry(jacobian),
+            "score": _antisymmetry(hessian),
+            "triangle": self._around(corners) if len(corners) else np.empty(0),
+        }
+        return pd.DataFrame(
+            [_with_interval(values) for values in quantities.values()],
+            index=pd.Index(quantities, name="quantity"),
+        )
+
+    def _around(self, corners: np.ndarray) -> np.ndarray:
+        """Return |a + b + c| / (|a| + |b| + |c|) of triangles ``(n, 3, d)``."""
         with warnings.catch_warnings():
             # Triangles of random cells do leave the data; that is what they are for.
             warnings.simplefilter("ignore", UserWarning)
             sides = np.stack(
                 [self.energy_difference(corners[:, i - 1], corners[:, i]) for i in range(3)]
             )
-        rows = {
-            "reconstruction": _antisymmetry(jacobian),
-            "score": _antisymmetry(hessian),
-            "triangle": np.abs(sides.sum(0)) / np.abs(sides).sum(0),
-        }
-        return pd.DataFrame(
-            [_with_interval(values) for values in rows.values()],
-            index=pd.Index(rows, name="quantity"),
-        )
+        return np.abs(sides.sum(0)) / np.abs(sides).sum(0)
 
 
 def _antisymmetry(matrices: np.ndarray) -> np.ndarray:
@@ -154,7 +167,8 @@ def _antisymmetry(matrices: np.ndarray) -> np.ndarray:
 
 def _with_interval(values: np.ndarray) -> dict[str, float]:
     """Return the mean with its 95 % t interval, not below zero, and how many there are."""
-    mean, n = values.mean(), len(values)
+    n = len(values)
+    mean = values.mean() if n else np.nan
     margin = student_t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
     return {
         "estimate": mean,

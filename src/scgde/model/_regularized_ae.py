@@ -164,7 +164,7 @@ class RegularizedAE(CurvatureMixin):
         if step_size is not None:
             require_positive(step_size=step_size)
         self._require_trained()
-        seed = self.seed_ if seed is None else seed
+        seed = int(self.seed_ if seed is None else seed)  # torch takes no numpy integer
         device, score = self.module.device, self.module.score
         x = torch.from_numpy(self._starts(n_samples, init, seed)).to(device)
         generator = torch.Generator(device).manual_seed(seed)

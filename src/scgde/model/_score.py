@@ -23,6 +23,8 @@ _MAX_FAR = 0.01
 class ScoreMixin(CellModel):
     """What is read off a model of the score: its values and differences of log density."""
 
+    _nearest: tuple[np.ndarray, NearestNeighbors, float] | None = None
+
     def get_reconstruction(
         self, adata: AnnData | None = None, *, x: np.ndarray | None = None
     ) -> pd.DataFrame | np.ndarray:
@@ -84,8 +86,8 @@ class ScoreMixin(CellModel):
         Parameters
         ----------
         a, b
-            Names of cells, one or as many of each; or points, ``(n, n_features)`` or
-            ``(n_features,)``, in the units in which the model sees cells.
+            Names of cells, one or as many of each; or points, an array or DataFrame
+            ``(n, n_features)`` or ``(n_features,)``, in the units in which the model sees cells.
         n_steps
             Intervals of the line.
         adata
@@ -98,7 +100,8 @@ class ScoreMixin(CellModel):
         Raises
         ------
         KeyError, ValueError
-            If a cell is unknown, or there are not as many ``a`` as ``b``.
+            If a cell is unknown or its name not its own, there are none, or not as many ``a`` as
+            ``b``.
         """
         require_counts(n_steps=n_steps)
         self._require_trained()
@@ -131,11 +134,14 @@ class ScoreMixin(CellModel):
     ) -> pd.DataFrame | np.ndarray:
         points, names = self._points(adata, x)
         self._warn_if_far(points)
-        with torch.no_grad():
-            values = self._in_batches(function, points, max(1, MAX_VALUES // points.shape[1]))
+        values = self._values(function, points)
         if names is None:
             return values
         return pd.DataFrame(values, index=names, columns=self.get_feature_names())
+
+    def _values(self, function: Callable[[Tensor], Tensor], points: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self._in_batches(function, points, max(1, MAX_VALUES // points.shape[1]))
 
     def _in_batches(
         self,
@@ -188,23 +194,34 @@ class ScoreMixin(CellModel):
     def _ends(
         self, argument: str, value: np.ndarray | str | Sequence[str], adata: AnnData | None
     ) -> np.ndarray:
-        names = [value] if isinstance(value, str) else value
-        if not all(isinstance(name, str) for name in names):
-            return self._checked(argument, np.atleast_2d(value))
+        given = np.atleast_1d(np.asarray(value))
+        if not given.size:
+            raise ValueError(f"{argument} is empty: give names of cells, or points.")
+        if given.ndim > 1 or not all(isinstance(name, str) for name in given):
+            return self._checked(argument, np.atleast_2d(given))
         adata = self._validate_anndata(adata)
-        rows = adata.obs_names.get_indexer(list(names))
-        if (rows < 0).any():
-            missing = [name for name, row in zip(names, rows, strict=True) if row < 0]
+        known = adata.obs_names[adata.obs_names.isin(given)]
+        missing = [name for name in given if name not in known]
+        if missing:
             raise KeyError(f"{argument}: cells {listed(missing)} are not in adata.obs_names.")
-        return self._cells(adata, rows)
+        if not known.is_unique:
+            raise ValueError(
+                f"{argument}: more than one cell is named "
+                f"{listed(known[known.duplicated()].unique())}. Run adata.obs_names_make_unique(), "
+                "or give points."
+            )
+        return self._cells(adata, adata.obs_names.get_indexer_for(given))
 
     def _far(self, points: np.ndarray) -> np.ndarray:
         """Return which points are far from all training cells.
 
         Further from the nearest of (some of) them than 99.9 % of these are from one another.
         """
-        neighbors = NearestNeighbors(n_neighbors=1).fit(self.reference_cells_)
-        limit = np.quantile(neighbors.kneighbors()[0], 0.999)
+        cells = self.reference_cells_
+        if self._nearest is None or self._nearest[0] is not cells:
+            neighbors = NearestNeighbors(n_neighbors=1).fit(cells)
+            self._nearest = cells, neighbors, np.quantile(neighbors.kneighbors()[0], 0.999)
+        _, neighbors, limit = self._nearest
         return neighbors.kneighbors(points)[0][:, 0] > limit
 
     def _warn_if_far(self, points: np.ndarray, what: str = "points") -> None:

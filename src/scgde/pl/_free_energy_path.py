@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from sklearn.neighbors import NearestNeighbors
 
 from .._errors import require, require_counts
+from ..tl._score import basis_key
 from ._figures import PALETTE
 
 
 def free_energy_path(
     adata: AnnData,
-    basis: str = "X_umap",
+    basis: str = "umap",
     *,
     key: str = "free_energy_path",
     n_neighbors: int = 15,
@@ -25,7 +26,8 @@ def free_energy_path(
     adata
         Cells after :func:`scgde.tl.free_energy_path`.
     basis
-        Key of ``.obsm`` with the map; its first two columns are drawn.
+        The map, of which the first two columns are drawn: its key in ``.obsm`` or its name without
+        ``X_``.
     key
         Where :func:`~scgde.tl.free_energy_path` wrote.
     n_neighbors
@@ -52,12 +54,12 @@ def free_energy_path(
     >>> low = adata.X[:, 1].argmin(), adata.X[:, 1].argmax()
     >>> start, end = adata.obs_names[list(low)]
     >>> _ = scgde.tl.free_energy_path(adata, start, end, use_rep="X_map", enable_progress_bar=False)
-    >>> cells, energy = scgde.pl.free_energy_path(adata, basis="X_map")
+    >>> cells, energy = scgde.pl.free_energy_path(adata, basis="map")
     >>> energy.get_ylabel()
     'free energy (kT) above the start'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
-    require("basis", basis, adata.obsm.keys(), "adata.obsm")
+    basis = basis_key(adata, basis)
     require_counts(n_neighbors=n_neighbors)
     result, place = adata.uns[key], np.asarray(adata.obsm[basis], dtype=float)
     if place.ndim != 2 or place.shape[1] < 2:

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn.neighbors import NearestNeighbors
 
 from .._errors import require, require_choice, require_counts
-from ..data import as_dense
+from ..tl._score import basis_key
 from ._figures import PALETTE
 
 _MIN_MASS = 0.05  # of the most crowded grid point; where there are fewer cells no arrow is drawn
@@ -43,7 +43,7 @@ def score_arrows(
     color
         Column of ``.obs`` to colour cells by.
     n_grid
-        Points of the grid along each axis.
+        Points of the grid along each axis, two at least.
     ax
         Where to draw; a new figure by default.
 
@@ -54,7 +54,8 @@ def score_arrows(
     Raises
     ------
     KeyError, ValueError
-        If the map or its arrows are absent, or the map has not two dimensions.
+        If the map or its arrows are absent, the map has not two dimensions, or ``n_grid`` is below
+        two.
 
     Examples
     --------
@@ -71,6 +72,8 @@ def score_arrows(
     """
     require_choice("kind", kind, ("stream", "arrows"))
     require_counts(n_grid=n_grid)
+    if n_grid < 2:
+        raise ValueError(f"n_grid={n_grid} must be 2 or more: arrows are drawn between cells.")
     xy = _plane(adata, basis)
     name = basis.removeprefix("X_")
     if f"{key}_{name}" not in adata.obsm:
@@ -78,7 +81,7 @@ def score_arrows(
             f"adata.obsm has no {key + '_' + name!r}: run tl.score_field(adata, model, "
             f"key_added={key!r}, basis={basis!r}) first."
         )
-    ax = _cells(adata, xy, color, name, ax)
+    ax = _cells(adata.obs, xy, color, ax)
     ticks = [np.linspace(*np.quantile(v, [0, 1]), n_grid) for v in xy.T]
     grid = np.stack(np.meshgrid(*ticks), -1)
     arrows = _on_grid(xy, np.asarray(adata.obsm[f"{key}_{name}"]), grid.reshape(-1, 2), ticks)
@@ -87,7 +90,7 @@ def score_arrows(
         ax.streamplot(*ticks, u, v, color="0.1", density=1.3, linewidth=0.8, arrowsize=0.8)
     else:
         ax.quiver(grid[..., 0], grid[..., 1], u, v, color="0.1", angles="xy", width=0.002)
-    ax.set_title("Where the density of cells rises")
+    ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2", title="Where the density of cells rises")
     return ax
 
 
@@ -96,7 +99,7 @@ def density_ridges(
     *,
     key: str = "ridge",
     dims: tuple[int, int] = (0, 1),
-    use_rep: str | None = None,
+    show_cells: bool = True,
     color: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -110,11 +113,10 @@ def density_ridges(
         ``key_added`` of it.
     dims
         The two features (of a model of components, the components).
-    use_rep
-        Key in ``.obsm`` of the representation that the model was set up with, or ``"X"``, to draw
-        the cells behind the ridge; by default only ridge points are drawn.
+    show_cells
+        Draw the cells behind the ridge, as the model sees them; otherwise ridge points alone.
     color
-        Column of ``.obs`` to colour cells by.
+        Column of ``.obs`` to colour cells by; ridge points where they are alone.
     ax
         Where to draw; a new figure by default.
 
@@ -135,24 +137,23 @@ def density_ridges(
     >>> model = scgde.model.RegularizedAE(adata, n_hidden=16)
     >>> model.train(max_steps=2, enable_progress_bar=False)
     >>> scgde.tl.density_ridges(adata, model, max_steps=3, enable_progress_bar=False)
-    >>> ax = scgde.pl.density_ridges(adata, use_rep="X")
+    >>> ax = scgde.pl.density_ridges(adata)
     >>> ax.get_xlabel()
-    'X 1'
+    '0'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
-    ridge = np.asarray(adata.obsm[key])
+    ridge, cells = (np.asarray(adata.obsm[name]) for name in (key, f"{key}_cells"))
     if len(dims) != 2 or min(dims) < 0 or max(dims) >= ridge.shape[1]:
         raise ValueError(f"dims={dims!r} must be two features from 0 to {ridge.shape[1] - 1}.")
     arrived = np.asarray(adata.obs[f"{key}_converged"], dtype=bool)
-    name = use_rep or "feature"
-    if use_rep is None:
-        ax = _cells(adata[arrived], ridge[arrived][:, list(dims)], color, name, ax)
+    ridge, cells = ridge[arrived][:, list(dims)], cells[:, list(dims)]
+    if show_cells:
+        ax = _cells(adata.obs, cells, color, ax)
+        ax.scatter(*ridge.T, s=3, color="0.1", linewidth=0)
     else:
-        require("use_rep", use_rep, ["X", *adata.obsm], "adata.obsm")
-        cells = as_dense((adata.X if use_rep == "X" else adata.obsm[use_rep])[:, list(dims)])
-        ax = _cells(adata, cells, color, name, ax)
-        ax.scatter(*ridge[arrived][:, list(dims)].T, s=3, color="0.1", linewidth=0)
-    ax.set(xlabel=f"{name} {dims[0] + 1}", ylabel=f"{name} {dims[1] + 1}")
+        ax = _cells(adata.obs[arrived], ridge, color, ax)
+    names = adata.uns[key]["features"]
+    ax.set(xlabel=names[dims[0]], ylabel=names[dims[1]])
     n_dims = adata.uns[key]["n_dims"]
     what = "Modes" if n_dims == 0 else f"Ridge of dimension {n_dims}"
     ax.set_title(f"{what}, {arrived.mean():.0%} of cells")
@@ -160,16 +161,13 @@ def density_ridges(
 
 
 def _plane(adata: AnnData, basis: str) -> np.ndarray:
-    if basis not in adata.obsm:
-        require("basis", f"X_{basis}", adata.obsm.keys(), "adata.obsm")
-        basis = f"X_{basis}"
-    xy = np.asarray(adata.obsm[basis], dtype=np.float64)
+    xy = np.asarray(adata.obsm[basis_key(adata, basis)], dtype=np.float64)
     if xy.shape[1] != 2:
         raise ValueError(f"basis={basis!r} has {xy.shape[1]} dimensions; a map has two.")
     return xy
 
 
-def _cells(adata: AnnData, xy: np.ndarray, color: str | None, name: str, ax: Axes | None) -> Axes:
+def _cells(obs: pd.DataFrame, xy: np.ndarray, color: str | None, ax: Axes | None) -> Axes:
     """Draw cells as points behind what is to be shown."""
     if ax is None:
         ax = plt.subplots(figsize=(5, 4), layout="constrained")[1]
@@ -177,8 +175,8 @@ def _cells(adata: AnnData, xy: np.ndarray, color: str | None, name: str, ax: Axe
     if color is None:
         ax.scatter(*xy.T, color="0.75", **style)
     else:
-        require("color", color, adata.obs.columns, "adata.obs")
-        values = adata.obs[color]
+        require("color", color, obs.columns, "adata.obs")
+        values = obs[color]
         if pd.api.types.is_numeric_dtype(values.dtype) and values.dtype != bool:
             points = ax.scatter(*xy.T, c=values, cmap="viridis", **style)
             ax.figure.colorbar(points, ax=ax, label=color)
@@ -188,7 +186,6 @@ def _cells(adata: AnnData, xy: np.ndarray, color: str | None, name: str, ax: Axe
                 colour = PALETTE[i % len(PALETTE)]
                 ax.scatter(*xy[rows].T, color=colour, label=str(group), **style)
             ax.legend(title=color, frameon=False, fontsize=8, markerscale=2)
-    ax.set(xlabel=f"{name} 1", ylabel=f"{name} 2")
     return ax
 
 

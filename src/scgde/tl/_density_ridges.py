@@ -9,6 +9,8 @@ from rich.progress import Progress
 from .._errors import require_counts, require_positive
 from ..model import RegularizedAE
 
+_MAX_VALUES = 1 << 24  # of the largest array held at once
+
 
 def density_ridges(
     adata: AnnData,
@@ -54,13 +56,16 @@ def density_ridges(
 
     ``.obsm[key_added]``
         The ridge points, cells x features of the model, in its units.
+    ``.obsm[key_added + "_cells"]``
+        The cells in the same units, as the model sees them (of counts, log-normalised ones).
     ``.obs[key_added + "_distance"]``
         How far each cell was moved, in these units.
     ``.obs[key_added + "_converged"]``
         Whether it arrived on a ridge within ``max_steps``: at rest, all eigenvalues across below
         zero. Leave the others out.
     ``.uns[key_added]``
-        ``n_dims``, ``max_steps``, ``tolerance``, ``sigma_data``, ``n_converged``.
+        ``features``, their names; ``n_dims``, ``max_steps``, ``tolerance``, ``sigma_data``,
+        ``n_converged``.
 
     A ridge of noise there always is: compare with cells whose features were permuted.
 
@@ -93,7 +98,12 @@ def density_ridges(
     with Progress(disable=not enable_progress_bar) as progress:
         task = progress.add_task("Ridges", total=len(start))
         for _ in range(max_steps):
-            step, is_across = _steps(model, points[active], n_dims)
+            size = max(1, _MAX_VALUES // d**2)
+            pieces = [
+                _steps(model, points[active[i : i + size]], n_dims)
+                for i in range(0, len(active), size)
+            ]
+            step, is_across = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
             at_rest = np.linalg.norm(step, axis=1) < tolerance * sigma
             converged[active[at_rest]] = is_across[at_rest]
             points[active[~at_rest]] += step[~at_rest]
@@ -110,9 +120,11 @@ def density_ridges(
             stacklevel=2,
         )
     adata.obsm[key_added] = points.astype(np.float32)
+    adata.obsm[f"{key_added}_cells"] = start
     adata.obs[f"{key_added}_distance"] = np.linalg.norm(points - start, axis=1)
     adata.obs[f"{key_added}_converged"] = converged
     adata.uns[key_added] = {
+        "features": model.get_feature_names().to_numpy(dtype=object),
         "n_dims": int(n_dims),
         "max_steps": max_steps,
         "tolerance": tolerance,
@@ -124,14 +136,9 @@ def density_ridges(
 def _steps(model: RegularizedAE, points: np.ndarray, n_dims: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the next step of points ``(n, d)``, and whether the density is concave across."""
     x, sigma = points.astype(np.float32), model.sigma_data
-    with warnings.catch_warnings():
-        # Of cells far from the training cells the caller has been told at the start.
-        warnings.simplefilter("ignore", UserWarning)
-        score, hessian = (
-            model.get_score(x=x),
-            model.get_hessian(x=x, enable_progress_bar=False),
-        )
-    hessian = hessian.astype(np.float64)
+    # get_score and get_hessian would look for far points anew; the caller was told at the start.
+    score = model._values(model.module.score, x)
+    hessian = model._hessians(x, enable_progress_bar=False).astype(np.float64)
     value, vector = np.linalg.eigh((hessian + hessian.swapaxes(1, 2)) / 2)  # ascending
     across = points.shape[1] - n_dims
     value, vector = value[:, :across], vector[:, :, :across]

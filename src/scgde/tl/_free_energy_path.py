@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
 from .._errors import require, require_counts, require_positive
-from ..data import group_cells
+from ..data import group_cells, text_categories
 from ..stats import KernelEnergy, arc_length, evenly_spaced, string_method
 
 _MIN_CELLS = 20  # of a population, for a density of its own
@@ -88,7 +88,7 @@ def free_energy_path(
     max_steps
         Steps of the string method.
     key_added
-        Where to write.
+        Where to write; not a column of ``.obs`` that is there, unless an earlier path wrote it.
     seed
         Seed of draws.
     enable_progress_bar
@@ -118,8 +118,9 @@ def free_energy_path(
     Raises
     ------
     KeyError, TypeError, ValueError
-        If a key, category or cell is absent, values are not finite, both ends are one cell, the
-        neighbour graph does not join them, or an argument is out of range.
+        If a key, category or cell is absent, values are not finite, both ends are one cell or one
+        name that several cells have, the neighbour graph does not join them, ``score`` does not
+        return what it must, ``key_added`` is taken, or an argument is out of range.
 
     Examples
     --------
@@ -133,6 +134,7 @@ def free_energy_path(
     >>> barriers["direction"].tolist()
     ['forward', 'backward']
     """
+    _require_writable(adata, key_added)
     require_counts(
         n_points=n_points,
         n_neighbors=n_neighbors,
@@ -142,6 +144,8 @@ def free_energy_path(
     )
     if max_distance is not None:
         require_positive(max_distance=max_distance)
+    if score is not None and not callable(score):
+        raise TypeError(f"score must be a function of points, got {type(score).__name__}.")
     x = _representation(adata, use_rep, n_dims)
     rng = np.random.default_rng(seed)
     ends = [
@@ -160,7 +164,7 @@ def free_energy_path(
     route = _route(x[rows], energy, *np.searchsorted(rows, ends), n_neighbors)
     step = _STEP * energy.bandwidth**2
     string = string_method(
-        energy.gradient if score is None else lambda points: -np.asarray(score(points)),
+        energy.gradient if score is None else lambda points: -_checked(score, points),
         x[rows][route],
         n_points=n_points,
         step=step,
@@ -219,8 +223,8 @@ def free_energy_path(
         "populations": np.array([str(name) for name in names], dtype=object),
         "population_energy": of_population - of_population[:, :1],
         "params": {
-            "start": str(start),
-            "end": str(end),
+            "start": _name(start),
+            "end": _name(end),
             "start_cell": str(adata.obs_names[ends[0]]),
             "end_cell": str(adata.obs_names[ends[1]]),
             "groupby": groupby or "",
@@ -238,6 +242,22 @@ def free_energy_path(
         },
     }
     return table
+
+
+def _require_writable(adata: AnnData, key_added: str) -> None:
+    if not isinstance(adata, AnnData):
+        raise TypeError(
+            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality."
+        )
+    before = adata.uns.get(key_added)
+    if isinstance(before, Mapping) and "barriers" in before:
+        return
+    for where, keys in ((".obs", adata.obs.columns), (".uns", adata.uns.keys())):
+        if key_added in keys:
+            raise ValueError(
+                f"key_added={key_added!r} is in adata{where} and no free-energy path wrote it: it "
+                "would be lost. Choose another name."
+            )
 
 
 def _representation(adata: AnnData, use_rep: str, n_dims: int | None) -> np.ndarray:
@@ -268,14 +288,26 @@ def _end(
     """Return the row of a named cell, or of the mode of a state."""
     if groupby is None:
         require(argument, value, adata.obs_names, "adata.obs_names; for cell states pass groupby")
-        return int(adata.obs_names.get_loc(value))
+        rows = np.flatnonzero(adata.obs_names == value)
+        if len(rows) > 1:
+            raise ValueError(
+                f"{argument}={value!r} is the name of {len(rows)} cells. Run "
+                "adata.obs_names_make_unique() and name one of them."
+            )
+        return int(rows[0])
     require("groupby", groupby, adata.obs.columns, "adata.obs")
-    states = adata.obs[groupby].astype(str).to_numpy()
-    require(argument, str(value), sorted(set(states)), f"adata.obs[{groupby!r}]")
-    rows = rng.permutation(np.flatnonzero(states == str(value)))[:max_cells]
+    states = text_categories(adata.obs[groupby])
+    require(argument, _name(value), states.categories, f"adata.obs[{groupby!r}]")
+    rows = rng.permutation(np.flatnonzero(states == _name(value)))[:max_cells]
     if len(rows) < 3 or (x[rows] == x[rows[0]]).all():
         return int(rows[0])
     return int(rows[KernelEnergy(x[rows], bandwidth)(x[rows]).argmin()])
+
+
+def _name(value: object) -> str:
+    """Return a state as :func:`~scgde.data.text_categories` names it: 1.0 is "1"."""
+    names = text_categories(pd.Series([value])).categories
+    return str(names[0]) if len(names) else str(value)
 
 
 def _route(
@@ -314,10 +346,23 @@ def _resamples(
     return np.where(codes >= 0, times[:, np.maximum(codes, 0)], 0).astype(float)
 
 
+def _checked(score: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> np.ndarray:
+    """Return the score at points ``(n, d)``, once it is known to be one number a coordinate."""
+    force = np.asarray(score(points), dtype=float)
+    if force.shape != points.shape:
+        raise ValueError(
+            f"score returned the shape {force.shape} of points of the shape {points.shape}: it "
+            "must return the gradient of the log density, (n, d) -> (n, d)."
+        )
+    if not np.isfinite(force).all():
+        raise ValueError("score returned values that are NaN or infinite.")
+    return force
+
+
 def _integrated(score: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> np.ndarray:
     """Return the energy along a path from its gradient, by the trapezoid rule on a finer path."""
     fine = evenly_spaced(points, 10 * (len(points) - 1) + 1)
-    force = np.asarray(score(fine), dtype=float)
+    force = _checked(score, fine)
     work = ((force[1:] + force[:-1]) / 2 * np.diff(fine, axis=0)).sum(1)
     return -np.r_[0.0, work.cumsum()][::10]
 
