@@ -9,7 +9,7 @@ from .server import registry, running, use_registry
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(_download.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(_download, "sleep", lambda seconds: None)
     with running() as server:
         yield server
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -117,7 +117,7 @@ class ResumingDownloader:
                 furthest = max(furthest, self._size())
                 if failures >= self.n_attempts or (status and status not in _RETRIED):
                     raise DownloadError(_reason(error, status)) from error
-                time.sleep(min(self.pause * 2**failures, _MAX_PAUSE))
+                sleep(min(self.pause * 2**failures, _MAX_PAUSE))
 
     def _request(self, url: str) -> None:
         """Make one request and write what comes; return only if the file is complete."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
+from anndata.utils import make_index_unique
 from scipy.io import mmread
 
 from .._errors import listed, require, require_counts
@@ -65,9 +66,8 @@ def read_larry(paths: list[Path], *, multiple: Literal["drop", "combine"] = "dro
     clones = _matrix(clones_path, len(obs))
     labels = clone_labels(clones, multiple=multiple)
     obs["clone"], obs["clone_status"] = labels["clone"].array, labels["status"].array
-    adata = AnnData(x, obs=obs, var=pd.DataFrame(index=genes))
-    adata.obs_names_make_unique()
-    adata.var_names_make_unique()
+    obs.index = make_index_unique(obs.index)
+    adata = AnnData(x, obs=obs, var=pd.DataFrame(index=make_index_unique(pd.Index(genes))))
     adata.obsm["X_clone"] = clones
     adata.obsm["X_spring"] = metadata[_SPRING].to_numpy(np.float32)
     return adata

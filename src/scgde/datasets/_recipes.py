@@ -75,8 +75,8 @@ def with_variable_genes(
     if n_top_genes >= adata.n_vars:
         return adata.copy()
     chosen = AnnData(adata.X[fit_on], var=adata.var[[]])
-    table = sc.pp.highly_variable_genes(chosen, n_top_genes=n_top_genes, inplace=False)
-    # Ties at the threshold would give more genes than asked for.
+    # The number is applied here: scanpy's would give more genes at ties, and fail if none varies.
+    table = sc.pp.highly_variable_genes(chosen, inplace=False)
     order = np.argsort(
         -np.nan_to_num(table["dispersions_norm"].to_numpy(), nan=-np.inf), kind="stable"
     )
