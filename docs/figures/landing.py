@@ -1,4 +1,4 @@
-"""The figure of the landing page: cells of fifteen patients, and the patients as points with error bars.
+"""The figure of the landing page: cells of fifteen patients, and the patients with error bars.
 
 Run from the root of the checkout: ``python docs/figures/landing.py``; a minute on two cores.
 """
