@@ -230,6 +230,7 @@ def test_genes_are_chosen_on_training_cells_only():
         scgde.datasets.variable_log_counts(adata, 5, fit_on=np.arange(3))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log:RuntimeWarning")
 def test_exactly_as_many_genes_as_asked_for_and_all_if_there_are_no_more():
     x = np.ones((10, 6), dtype=np.float32)  # every gene alike: nothing but ties
     assert with_variable_genes(AnnData(x), 2).n_vars == 2

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 import scgde
+from scgde.datasets import _plain
 from scgde.datasets._drug_screen import read_sciplex
 from scgde.datasets._perturb_seq import read_perturb_seq
 
@@ -17,8 +18,9 @@ from .test_readers_cells import counts, unchanged
 RNG = np.random.default_rng(1)
 
 
-def test_a_screen_with_identifiers_stored_dense(tmp_path):
+def test_a_screen_with_identifiers_stored_dense(tmp_path, monkeypatch):
     """As Replogle 2022: dense counts, Ensembl names, "non-targeting"."""
+    monkeypatch.setattr(_plain, "_ROWS", 4)  # read in pieces
     adata = AnnData(counts(6, 3))
     adata.obs["gene"] = pd.Categorical(["non-targeting"] * 2 + ["RPL3"] * 3 + ["RARE"])
     adata.var_names = ["ENSG1", "ENSG2", "ENSG3"]

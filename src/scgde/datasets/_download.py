@@ -53,7 +53,8 @@ class ResumingDownloader:
     part
         Where the unfinished file lies, with a small note of its version beside it.
     n_attempts
-        Failures in a row, each without a new byte, after which the address is given up.
+        Failures in a row, each without a new byte, after which the address is given up; two, if it
+        cannot be reached and nothing has arrived before: there is probably no network.
     pause
         Seconds before a second attempt; doubled for every further one.
     timeout
@@ -66,7 +67,7 @@ class ResumingDownloader:
         self,
         part: Path,
         *,
-        n_attempts: int = 4,
+        n_attempts: int = 5,
         pause: float = 1.0,
         timeout: tuple[float, float] = (15.0, 60.0),
         enable_progress_bar: bool = True,
@@ -115,7 +116,8 @@ class ResumingDownloader:
                 status = getattr(getattr(error, "response", None), "status_code", None)
                 failures = 0 if self._size() > furthest else failures + 1
                 furthest = max(furthest, self._size())
-                if failures >= self.n_attempts or (status and status not in _RETRIED):
+                limit = self.n_attempts if status or furthest else 2
+                if failures >= limit or (status and status not in _RETRIED):
                     raise DownloadError(_reason(error, status)) from error
                 sleep(min(self.pause * 2**failures, _MAX_PAUSE))
 

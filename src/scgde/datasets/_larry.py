@@ -103,7 +103,7 @@ def prepare_larry(adata: AnnData, n_top_genes: int = 10_000, *, min_cells: int =
     >>> import scgde
     >>> adata = scgde.datasets.load("weinreb2020")
     >>> scgde.datasets.prepare_larry(adata, 500).shape
-    (158, 500)
+    (290, 500)
     """
     from ..data import group_cells, log_normalized  # takes seconds to import
 

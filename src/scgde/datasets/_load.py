@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+from contextlib import nullcontext
 
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
+from rich.console import Console
 
 from ._catalogue import entry_of
 from ._fetch import fetch
 from ._readers import READERS
+
+_LARGE = 100_000_000  # bytes that take over two seconds to read
 
 
 def load(
@@ -68,4 +72,11 @@ def load(
     if "enable_progress_bar" in options:
         kwargs["enable_progress_bar"] = enable_progress_bar
     paths = fetch(name, cache_dir=cache_dir, enable_progress_bar=enable_progress_bar)
-    return reader(paths, **(entry.reader_kwargs | kwargs))
+    large = sum(path.stat().st_size for path in paths) > _LARGE
+    has_bar = "enable_progress_bar" in options
+    with (
+        Console().status(f"Reading {name}")
+        if large and enable_progress_bar and not has_bar
+        else nullcontext()
+    ):
+        return reader(paths, **(entry.reader_kwargs | kwargs))

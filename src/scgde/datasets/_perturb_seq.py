@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control, ttest_ind_from_stats
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .._errors import listed, require, require_counts, require_positive
-from ._plain import read_h5ad
+from ._plain import read_sparse_h5ad
 
 CONTROL = "control"
 
@@ -28,6 +28,7 @@ def read_perturb_seq(
     separator: str | None = None,
     gene_names_key: str | None = None,
     min_cells: int = 1,
+    enable_progress_bar: bool = True,
 ) -> AnnData:
     """Read a screen from an h5ad file.
 
@@ -40,14 +41,14 @@ def read_perturb_seq(
     gene_names_key
         Column of ``.var`` with genes' names, where ``.var_names`` are identifiers; these stay in
         ``.var["gene_id"]``.
+    enable_progress_bar
+        Show a bar.
 
     Returns
     -------
     As :func:`recode_perturbations`; ``.X`` as in the file, but sparse.
     """
-    adata = read_h5ad(paths)
-    if not sp.issparse(adata.X):
-        adata.X = sp.csr_matrix(adata.X, dtype=np.float32)
+    adata = read_sparse_h5ad(paths[0], enable_progress_bar)
     if gene_names_key is not None:
         require("gene_names_key", gene_names_key, adata.var.columns, f"{paths[0].name}, .var")
         adata.var["gene_id"] = adata.var_names

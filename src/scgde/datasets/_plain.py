@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import anndata
+import h5py
 import mudata
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 from mudata import MuData
+from rich.progress import track
+
+_ROWS = 10_000
 
 
 def read_h5ad(
@@ -32,6 +36,24 @@ def read_h5ad(
         _require_columns(adata.obs, rename, paths[0])
         adata.obs = adata.obs.rename(columns=rename)
     return adata
+
+
+def read_sparse_h5ad(path: Path, enable_progress_bar: bool = True) -> AnnData:
+    """Read an h5ad file whose ``.X`` may be stored dense, without holding it dense in memory."""
+    adata = anndata.read_h5ad(path, backed="r")
+    try:
+        if not isinstance(adata.X, h5py.Dataset):
+            return adata.to_memory()
+        starts = range(0, adata.n_obs, _ROWS)
+        pieces = [
+            sp.csr_matrix(adata.X[start : start + _ROWS], dtype=np.float32)
+            for start in track(starts, path.name, disable=not enable_progress_bar, transient=True)
+        ]
+        return AnnData(
+            sp.vstack(pieces, format="csr"), obs=adata.obs, var=adata.var, uns=dict(adata.uns)
+        )
+    finally:
+        adata.file.close()
 
 
 def read_h5mu(paths: list[Path]) -> MuData:
@@ -79,6 +101,3 @@ def _require_columns(obs: pd.DataFrame, columns: object, path: Path) -> None:
     missing = [column for column in columns if column not in obs]
     if missing:
         raise KeyError(f"{path.name} lacks the columns {missing} of .obs; it has {[*obs.columns]}.")
-
-
-Reader = Callable[..., AnnData | MuData | pd.DataFrame]

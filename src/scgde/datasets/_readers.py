@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+
 from ._donors import read_cellxgene, read_paired_conditions
 from ._drug_screen import read_sciplex
 from ._larry import read_larry
 from ._perturb_seq import read_perturb_seq
-from ._plain import Reader, read_h5ad, read_h5mu, read_image_crops, read_table
+from ._plain import read_h5ad, read_h5mu, read_image_crops, read_table
 from ._promoters import read_promoters
 from ._sequences import read_sequence_table
 from ._spike import read_spike_fasta
+
+Reader = Callable[..., AnnData | MuData | pd.DataFrame]
 
 READERS: dict[str, Reader] = {
     "cellxgene": read_cellxgene,
