@@ -28,9 +28,14 @@ lint: $(STAMP)  ## formatting, style, hygiene
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-tutorials: $(STAMP)  ## run every notebook and keep its output
+tutorials: $(STAMP)  ## run every notebook, keep its output and print its time; minutes each
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
-	$(BIN)/jupyter execute --inplace tutorials/*.ipynb
+	@failed=; for notebook in tutorials/*.ipynb; do \
+		start=$$(date +%s); \
+		$(BIN)/jupyter execute --inplace --timeout=900 $$notebook || failed="$$failed $$notebook"; \
+		echo "$$notebook: $$(($$(date +%s) - start)) s"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 docs: $(STAMP)  ## the site, into docs/_build/html; a warning or a broken link fails it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
