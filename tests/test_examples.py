@@ -30,6 +30,7 @@ PAGES = [
 QUICKER = {
     "model.train(": "model.train(max_steps=3, enable_progress_bar=False, ",
     "n_repeats=2": "n_repeats=1",
+    "predict_perturbations(adata, model)": "predict_perturbations(adata, model, n_splits=1)",
 }
 
 
