@@ -215,7 +215,7 @@ def test_contractive_training_in_more_dimensions_than_are_taken_exactly():
     )
     adata = AnnData(x)
     options = {"sigma": 0.2, "regularization": "contractive"}
-    start, model = (fit(adata, max_steps=n, **options) for n in (1, 400))
+    start, model = (fit(adata, max_steps=n, **options) for n in (1, 300))
     s = model.sigma_data
     variance = 4 * SIGMA**2 + s**2
     nearness = -np.square(test[:, None, :2] - 2 * MEANS).sum(-1) / 2 / variance
@@ -223,7 +223,7 @@ def test_contractive_training_in_more_dimensions_than_are_taken_exactly():
     truth = -test / (1 + s**2)
     truth[:, :2] = (responsibility @ (2 * MEANS) - test[:, :2]) / variance
     before, after = (np.square(m.get_score(x=test) - truth).mean(0) for m in (start, model))
-    assert after[:2].mean() < 0.5 * before[:2].mean()
+    assert after[:2].mean() < 0.65 * before[:2].mean()
     assert after.sum() < 0.1 * np.square(truth).mean(0).sum()
     history = model.history["validation_loss"].iloc[:, 0]
     assert history.iloc[-1] < start.history["validation_loss"].iloc[-1, 0]
