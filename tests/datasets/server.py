@@ -19,8 +19,8 @@ class Server(ThreadingHTTPServer):
     """Serves ``content`` at any path.
 
     ``cuts`` are numbers of bytes of the body after which the next answers end; ``ranges`` says
-    whether parts may be asked for; ``status`` is sent instead of the file. ``requests`` has each
-    request's headers, ``sent`` the bytes of each answer's body.
+    says whether parts may be asked for; ``statuses`` are sent instead of the file, where not None.
+    ``requests`` has each request's headers, ``sent`` the bytes of each answer's body.
     """
 
     daemon_threads = True
@@ -40,8 +40,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests.append(dict(self.headers))
-        if server.statuses:
-            self.send_response(server.statuses.pop(0))
+        if server.statuses and (status := server.statuses.pop(0)):
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -24,10 +24,25 @@ def test_an_unknown_checksum_is_recorded_and_checked_ever_after(server, tiny):
         fetch(place)
     assert str(record) in str(error.value)
     assert place.exists()
+    record.write_text("")
+    with pytest.raises(ValueError, match="is empty: delete it"):
+        fetch(place)
     record.unlink()
     fetch(place)
     assert record.read_text() != f"{SHA256}  file.bin\n"
     assert len(server.requests) == 1
+
+
+def test_a_second_download_is_checked_by_the_record_of_the_first(server, tiny):
+    place = tiny()
+    fetch(place)
+    place.unlink()
+    server.content = CONTENT[::-1]
+    with pytest.raises(ValueError, match="does not match") as error:
+        fetch(place)
+    assert "file.bin.sha256 to take what there is" in str(error.value)
+    server.content, server.etag = CONTENT, '"one"'
+    assert fetch(place).read_bytes() == CONTENT
 
 
 def test_processes_wait_for_one_another(server, tiny):
@@ -42,6 +57,21 @@ def test_processes_wait_for_one_another(server, tiny):
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert len(server.requests) == 1
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_killed_process_leaves_no_lock(server, tiny):
+    place = tiny(sha256=SHA256)
+    server.delay = 30.0
+    process = multiprocessing.get_context("fork").Process(target=fetch, args=(place,))
+    process.start()
+    while not server.requests:
+        process.join(0.05)
+    process.kill()
+    process.join(60)
+    server.delay = 0.0
+    assert not place.exists()
+    fetch(place)
     assert place.read_bytes() == CONTENT
 
 

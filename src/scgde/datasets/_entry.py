@@ -133,7 +133,7 @@ class Entry:
                 made = None if wrong else File(**file)
                 faults += [f"files[{i}].{fault}" for fault in wrong or made.faults()]
                 files.append(made)
-            table["files"] = []  # checked above
+            table["files"] = []  # these are checked
         faults += _type_faults(cls, table)
         if not faults:
             entry = cls(**table | {"files": files})
@@ -193,6 +193,4 @@ def _is(value: object, hint: Any) -> bool:
         return isinstance(value, dict)
     if options:
         return any(_is(value, option) for option in options if option is not NoneType)
-    if hint is File:
-        return True  # checked by itself
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

@@ -93,7 +93,7 @@ def _fetch(
     if file.bundled:
         _check_bundled(file, path)
     elif _exists(path):
-        _check_cached(file, path)
+        _check_cached(file, path, enable_progress_bar)
     elif not file.urls:
         raise FileNotFoundError(
             f"{file.name} of {name!r}{_size_text(file)} cannot be downloaded. {entry.obtain} Put "
@@ -103,7 +103,7 @@ def _fetch(
         with _locked(path):
             # Another process may have fetched it while this one waited.
             if path.exists():
-                _check_cached(file, path)
+                _check_cached(file, path, enable_progress_bar)
             else:
                 _download(name, file, path, enable_progress_bar)
     return path
@@ -114,26 +114,33 @@ def _download(name: str, file: File, path: Path, enable_progress_bar: bool) -> N
     downloader = ResumingDownloader(
         path.with_name(f"{path.name}.part"), enable_progress_bar=enable_progress_bar
     )
+    known = file.known_hash or _recorded(path)
     reasons, kind = [], DownloadError
     for url in file.urls:
         try:
             with _quiet_pooch():
-                pooch.retrieve(url, file.known_hash, path.name, path.parent, downloader=downloader)
+                pooch.retrieve(url, known, path.name, path.parent, downloader=downloader)
         except DownloadError as error:
             reasons.append(f"  {url} ({error})")
         except ValueError as error:  # pooch: the checksum differs, and the file is removed
             reasons.append(f"  {url} ({error})")
             kind = ValueError
         else:
-            if file.known_hash is None:
-                _record(path)
+            if known is None:
+                _record(path, enable_progress_bar)
             return
+    remedy = "Try again when there is a network"
+    if kind is ValueError:
+        remedy = "The damaged file is removed. Try again; if it stays so, the address has another "
+        remedy += "version: look for the one expected"
+        if file.known_hash is None:
+            remedy += f", or delete {_record_of(path)} to take what there is"
     kept = downloader.part.stat().st_size if downloader.part.exists() else 0
     kept_text = f" {kept:,} bytes are kept: a later call goes on from there." if kept else ""
     raise kind(
         f"{file.name} of {name!r}{_size_text(file)} could not be fetched from\n"
         + "\n".join(reasons)
-        + f"\nTry again when there is a network, or put the file at {path}.{kept_text}"
+        + f"\n{remedy}, or put the file at {path}.{kept_text}"
     )
 
 
@@ -150,15 +157,15 @@ def _check_bundled(file: File, path: Path) -> None:
         )
 
 
-def _check_cached(file: File, path: Path) -> None:
+def _check_cached(file: File, path: Path, enable_progress_bar: bool) -> None:
     """Compare a file with the registry or else with the record of its first use."""
     known = file.known_hash
     expected = known or _recorded(path)
     if expected is None:
-        _record(path)
+        _record(path, enable_progress_bar)
         return
     algorithm, _, digest = expected.partition(":")
-    found = _digest(path, algorithm)
+    found = _digest(path, algorithm, enable_progress_bar)
     if found == digest:
         return
     again = "call again to download it afresh" if file.urls else "put the right file there"
@@ -179,27 +186,33 @@ def _record_of(path: Path) -> Path:
 
 def _recorded(path: Path) -> str | None:
     record = _record_of(path)
-    return f"sha256:{record.read_text().split()[0]}" if record.exists() else None
+    if not record.exists():
+        return None
+    words = record.read_text().split()
+    if not words:
+        raise ValueError(f"{record} is empty: delete it, and it is written anew.")
+    return f"sha256:{words[0]}"
 
 
-def _record(path: Path) -> None:
+def _record(path: Path, enable_progress_bar: bool) -> None:
     """Write down the checksum of a file of which none is published, as sha256sum does."""
     record = _record_of(path)
     temporary = record.with_name(f"{record.name}.{os.getpid()}")
+    digest = _digest(path, "sha256", enable_progress_bar)
     try:
-        temporary.write_text(f"{_digest(path, 'sha256')}  {path.name}\n")
+        temporary.write_text(f"{digest}  {path.name}\n")
         temporary.replace(record)
-    except PermissionError:
+    except OSError as error:
         warnings.warn(
-            f"The checksum of {path} is not known and cannot be recorded, because its folder "
-            "cannot be written: later changes of the file will not be noticed.",
+            f"The checksum of {path} is not known and cannot be recorded ({error.strerror}): later "
+            "changes of the file will not be noticed.",
             stacklevel=2,
         )
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    large = path.stat().st_size > _LARGE
-    with progress.open(path, "rb", description=f"Checking {path.name}", disable=not large) as file:
+def _digest(path: Path, algorithm: str, enable_progress_bar: bool = False) -> str:
+    hidden = not enable_progress_bar or path.stat().st_size < _LARGE
+    with progress.open(path, "rb", description=f"Checking {path.name}", disable=hidden) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
