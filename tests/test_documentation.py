@@ -19,6 +19,8 @@ import pytest
 
 import scgde
 
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 NAMESPACES = [name for name in scgde.__all__ if name != "__version__"]
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
 
@@ -176,3 +178,24 @@ def leads_somewhere(target: str, module: object, package: object) -> bool:
         if thing is not None:
             return True
     return False
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS.glob("*.md")], ids=lambda p: p.name)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    files = [link.split("#")[0] for link in links if "://" not in link]
+    lost = [file for file in files if file and not (page.parent / file).exists()]
+    assert not lost
+
+
+def test_every_table_is_explained():
+    explained = re.findall(r"```{benchmark} (\w+)\n", (DOCS / "benchmarks.md").read_text())
+    results = ROOT / "benchmarks" / "results"
+    tables = {p.stem for p in results.glob("*.csv") if not p.stem.endswith("_runs")}
+    assert sorted(explained) == sorted(tables)
+
+
+def test_every_page_is_reached():
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    reached = set(re.findall(r"^(?:.*<)?(\w+)>?$", (DOCS / "index.md").read_text(), re.MULTILINE))
+    assert pages <= reached

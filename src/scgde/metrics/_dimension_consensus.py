@@ -42,10 +42,10 @@ class DimensionConsensus(NamedTuple):
     --------
     >>> import numpy as np
     >>> import scgde
-    >>> x = np.random.default_rng(0).normal(size=(200, 3))
-    >>> result = scgde.metrics.dimension_consensus(x)
+    >>> x = np.random.default_rng(0).normal(size=(30, 3))
+    >>> result = scgde.metrics.dimension_consensus(x, ["twonn"])
     >>> result.used, result.table.columns.tolist()
-    (('twonn', 'gride', 'mle'), ['raw', 'estimate'])
+    (('twonn',), ['raw', 'estimate'])
     """
 
     estimate: float
@@ -98,24 +98,35 @@ def dimension_consensus(
 
 
 def consensus_values(x: np.ndarray, methods: tuple[str, ...]) -> np.ndarray:
-    """Return the consensus and, after it, each estimator, ``(1 + n_methods,)``."""
+    """Return the consensus and, after it, each estimator, ``(2, 1 + n_methods)``.
+
+    The first row is never above the number of linear dimensions that cells span; the second is as
+    calibrated, so that values at that bound can still be told apart.
+    """
     x = distinct_cells(x)
     raw = raw_dimensions(x, local_methods(methods))
-    values = np.minimum(calibrated_dimensions(raw, len(x), methods), linear_dimension(x))
-    return np.append(np.median(values), values)
+    calibrated = calibrated_dimensions(raw, len(x), methods)
+    values = np.stack([np.minimum(calibrated, linear_dimension(x)), calibrated])
+    return np.hstack([np.median(values, axis=1, keepdims=True), values])
 
 
-def explained(estimates: pd.Series, span: int, knee: int | None = None) -> str:
+def explained(
+    estimates: pd.Series, span: int, knee: int | None = None, consensus: float | None = None
+) -> str:
     """Return in words how estimates, indexed by method, make the consensus.
 
-    ``span`` is the number of linear dimensions that the cells span.
+    ``span`` is the number of linear dimensions that the cells span; ``consensus`` is given where
+    it and the estimates are means over several draws of cells, and so is not their median.
     """
-    middle, low, high = estimates.median(), estimates.min(), estimates.max()
+    middle = estimates.median() if consensus is None else consensus
+    low, high = estimates.min(), estimates.max()
+    listed = ", ".join(f"{m} {v:.1f}" for m, v in estimates.items())
     if len(estimates) == 1:
         words = [f"{estimates.index[0]} alone, calibrated"]
-    else:
-        listed = ", ".join(f"{m} {v:.1f}" for m, v in estimates.items())
+    elif consensus is None:
         words = [f"median of {listed}, calibrated"]
+    else:
+        words = [f"mean over draws of the median of estimators (means {listed}, calibrated)"]
     if high > _APART * low:
         words.append(_disagreement(estimates))
     if middle >= span - 0.5:
