@@ -18,7 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 class Server(ThreadingHTTPServer):
     """Serves ``content`` at any path.
 
-    ``cuts`` are numbers of bytes of the body after which the next answers end; ``ranges`` says
+    ``cuts`` are numbers of bytes of the body after which the next answers end; ``ranges``
     says whether parts may be asked for; ``statuses`` are sent instead of the file, where not None.
     ``requests`` has each request's headers, ``sent`` the bytes of each answer's body.
     """
