@@ -255,7 +255,33 @@ def keep_best_starts(
     n_starts: int,
     rng: np.random.Generator,
 ) -> None:
-    """Keep, of ``n_starts`` members in a row for each of ``rows``, the best on those cells."""
+    """Keep, of ``n_starts`` members in a row for each of ``rows``, the best on those cells.
+
+    Parameters
+    ----------
+    module
+        The autoencoders, ``n_starts`` for each of ``rows``; afterwards one for each.
+    cells
+        Where cells come from.
+    rows
+        Cells to judge by, as row numbers.
+    n_starts
+        Members to choose among.
+    rng
+        Random generator, which draws the cells where there are many.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    >>> cells = scgde.data.CellReader(scgde.data.row_source(x))
+    >>> module = scgde.module.DPAModule(3, n_latent=2, n_hidden=8, n_noise=4, n_members=2)
+    >>> rng = np.random.default_rng(0)
+    >>> scgde.train.keep_best_starts(module, cells, [np.arange(40)], 2, rng)
+    >>> module.n_members
+    1
+    """
     if n_starts == 1:
         return
     n = min(max(map(len, rows)), _N_TO_CHOOSE)
