@@ -26,10 +26,12 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     if "```python" in page.read_text()
 ]
+FEW = {"methods": ["twonn"], "n_cells": 40, "n_nulls": 1, "n_subsamples": 8}
 # The same code with a moment's work: what is shown, not how good it is.
 QUICKER = {
     "model.train(": "model.train(max_steps=3, enable_progress_bar=False, ",
     "n_repeats=2": "n_repeats=1",
+    'use_rep="X_pca", groupby="severity")': 'use_rep="X_pca", groupby="severity", **FEW)',
     "predict_perturbations(adata, model)": "predict_perturbations(adata, model, n_splits=1)",
 }
 
@@ -54,7 +56,7 @@ def test_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
-    space = {}
+    space = {"FEW": FEW}
     for block in blocks:
         for slow, quick in QUICKER.items():
             block = block.replace(slow, quick)
