@@ -139,7 +139,7 @@ def density_ridges(
     >>> scgde.tl.density_ridges(adata, model, max_steps=3, enable_progress_bar=False)
     >>> ax = scgde.pl.density_ridges(adata)
     >>> ax.get_xlabel()
-    '0'
+    'x_0'
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     ridge, cells = (np.asarray(adata.obsm[name]) for name in (key, f"{key}_cells"))
