@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scgde.metrics import (
@@ -12,9 +13,11 @@ from scgde.metrics import (
     local_dimension,
     subsampled_estimate,
 )
+from scgde.metrics._dimension_consensus import consensus_values, explained
 from scgde.metrics._dimension_dpa import holm
 
 N = 207  # a number of cells that curves are simulated for, so that all tests share them
+METHODS = ("twonn", "gride", "mle")
 
 
 def line(rng):
@@ -53,12 +56,39 @@ def test_calibration_takes_the_bias_out():
 
 
 def test_calibration_increases_and_ends():
-    values = [
-        calibrated_dimensions(np.full(3, v), N, ("twonn", "gride", "mle"))[0]
-        for v in (0.5, 2, 5, 10, 1e6)
-    ]
+    values = [calibrated_dimensions(np.full(3, v), N, METHODS)[0] for v in (0.5, 2, 5, 10, 1e6)]
     assert np.all(np.diff(values) > 0)
     assert values[-1] == pytest.approx(100)
+
+
+def test_a_calibration_can_leave_a_reference_out():
+    raw = np.full(3, 10.0)
+    with_all = calibrated_dimensions(raw, N, METHODS)
+    # A sphere has no edge, and so the least to correct for.
+    assert (calibrated_dimensions(raw, N, METHODS, ("sphere",)) < with_all).all()
+    without = calibrated_dimensions(raw, N, METHODS, ("ball", "cube", "normal"))
+    assert (without > with_all).all()
+    with pytest.raises(ValueError, match=r"references='spere'.*Did you mean 'sphere'"):
+        calibrated_dimensions(raw, N, METHODS, ("spere",))
+    with pytest.raises(ValueError, match="references is empty"):
+        calibrated_dimensions(raw, N, METHODS, ())
+
+
+def test_values_at_the_bound_can_be_told_apart():
+    rng = np.random.default_rng(3)
+    capped, uncapped = consensus_values(rng.normal(size=(N, 3)), METHODS)
+    assert capped.max() <= 3
+    np.testing.assert_allclose(np.minimum(uncapped[1:], 3), capped[1:])
+    values = [consensus_values(rng.normal(size=(N, 3)), METHODS)[:, 0] for _ in range(8)]
+    assert max(u for _, u in values) > 3
+
+
+def test_the_reasoning_says_what_the_estimate_is_of():
+    of = pd.Series({"twonn": 5.0, "gride": 4.0, "mle": 4.5})
+    assert explained(of, 10).startswith("median of twonn 5.0")
+    words = explained(of, 10, knee=8, consensus=4.7)
+    assert words.startswith("mean over draws of the median of estimators (means twonn 5.0")
+    assert "locally 4.7" in words
 
 
 def test_the_reasoning_says_what_disagrees():
@@ -108,14 +138,31 @@ def test_intervals_of_a_mean_have_their_level():
     assert np.mean(sds) == pytest.approx(1 / np.sqrt(60), rel=0.05)
 
 
-def test_intervals_of_more_cells_are_those_of_n():
-    x = np.random.default_rng(0).normal(size=(4_000, 1))
-    found = subsampled_estimate(lambda v: v.mean(0), x, 60, n_subsamples=400, n_draws=40)
-    assert found.sd[0] == pytest.approx(1 / np.sqrt(60), rel=0.1)
+@pytest.mark.parametrize("n", [90, 2_000])
+def test_intervals_of_more_cells_than_n_have_their_level(n):
+    """The estimate is a mean over draws, which varies less than one of them."""
+    found = [
+        subsampled_estimate(
+            lambda v: v.mean(0), np.random.default_rng(seed).normal(size=(n, 1)), 60, seed=seed
+        )
+        for seed in range(300)
+    ]
+    estimates = np.array([f.estimate[0] for f in found])
+    share = 60 / n + (1 - 60 / n) / 4
+    assert found[0].share == pytest.approx(share)
+    assert estimates.std() == pytest.approx(np.sqrt(share / 60), rel=0.12)
+    assert np.mean([f.sd[0] for f in found]) == pytest.approx(np.sqrt(share / 60), rel=0.05)
+    covered = np.mean([f.low[0] <= 0 <= f.high[0] for f in found])
+    assert 0.91 <= covered <= 0.985  # .95, and three standard errors
+
+
+def test_too_few_subsamples_are_so_of_any_number_of_cells():
+    x = np.random.default_rng(0).normal(size=(400, 1))
     with pytest.raises(ValueError, match="more than the 10 cells"):
         subsampled_estimate(np.mean, x[:10], 60)
-    with pytest.raises(ValueError, match="no interval"):
-        subsampled_estimate(np.mean, x, 60, n_subsamples=4)
+    for cells in (x, x[:60]):
+        with pytest.raises(ValueError, match="n_subsamples=4 gives no interval"):
+            subsampled_estimate(np.mean, cells, 60, n_subsamples=4)
 
 
 def profile_of(losses, n=60, sd=0.05, **kwargs):

@@ -21,7 +21,7 @@ def adata():
         use_rep="X_rep",
         methods=("dpa", "twonn"),
         n_nulls=3,
-        n_subsamples=4,
+        n_subsamples=8,
         dpa_kwargs={"n_steps": 5},
         groupby="arm",
         enable_progress_bar=False,
@@ -38,6 +38,22 @@ def test_estimates_and_profiles_are_drawn(adata):
     labels = [t.get_text() for t in left.get_legend().get_texts()]
     assert labels == ["null: 95 % range", "x", "y"]
     assert len(right.lines) == 4 * 2 + 2
+    plt.close("all")
+
+
+def test_of_a_part_of_the_data_its_populations_are_drawn(adata):
+    part = adata[adata.obs["donor"] != "a"].copy()
+    left, right = scgde.pl.intrinsic_dimension(part)
+    assert sorted(t.get_text() for t in left.get_yticklabels()) == list("bcd")
+    assert len(right.lines) == 3 * 2 + 2
+    # The mean of the profiles is of those that are drawn.
+    profile = adata.uns["intrinsic_dimension_details"]["profile"]
+    own = profile[profile["population"] != "a"].groupby("k")["unexplained"].mean()
+    np.testing.assert_allclose(right.lines[-1].get_ydata(), own)
+    none = adata.copy()
+    none.obs["donor"] = "z"
+    with pytest.raises(ValueError, match="no population of adata"):
+        scgde.pl.intrinsic_dimension(none, color="donor")
     plt.close("all")
 
 

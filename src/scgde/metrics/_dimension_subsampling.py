@@ -21,7 +21,9 @@ class SubsampledEstimate(NamedTuple):
     low, high
         95 % interval.
     sd
-        Standard deviation over new samples of N cells.
+        Standard deviation of the estimate over new samples of as many cells as there are.
+    share
+        The variance of the estimate over that at N cells, a number: 1 of N cells, less of more.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class SubsampledEstimate(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     sd: np.ndarray
+    share: float
 
 
 def subsampled_estimate(
@@ -57,6 +60,10 @@ def subsampled_estimate(
     this factor is 1. A t interval from it is of what the statistic is expected to be at N cells:
     what a statistic is biased by, it does not hold.
 
+    Of n > N cells the estimate is a mean over m draws of N, which varies less than one of them. Two
+    draws share N / n of their cells, and a linear statistic of them is correlated by that much, so
+    that the variance at N cells is taken times ``N / n + (1 - N / n) / m``.
+
     Parameters
     ----------
     statistic
@@ -68,7 +75,7 @@ def subsampled_estimate(
     n_subsamples
         Subsamples in all.
     n_draws
-        Draws of N cells, if there are more.
+        Draws of N cells, if there are more; at most half of ``n_subsamples``.
     seed
         Seed.
 
@@ -79,7 +86,8 @@ def subsampled_estimate(
     Raises
     ------
     ValueError
-        If there are fewer than N cells, or fewer than two subsamples a draw.
+        If there are fewer than N cells, or fewer than two subsamples for each of ``n_draws``,
+        however many cells there are.
 
     Examples
     --------
@@ -93,11 +101,11 @@ def subsampled_estimate(
     require_counts(n_cells=n_cells, n_subsamples=n_subsamples, n_draws=n_draws)
     if n_cells > len(x):
         raise ValueError(f"n_cells={n_cells} is more than the {len(x)} cells that there are.")
-    n_draws = 1 if n_cells == len(x) else n_draws
     if n_subsamples < 2 * n_draws:
         raise ValueError(
             f"n_subsamples={n_subsamples} gives no interval: take {2 * n_draws} or more."
         )
+    n_draws = 1 if n_cells == len(x) else n_draws
     rng = np.random.default_rng(seed)
     b = n_cells // 2
     estimates, variances, df = [], [], 0
@@ -108,6 +116,7 @@ def subsampled_estimate(
         variances.append((times - 1) * np.var(values, axis=0, ddof=1))
         df += times - 1
     estimate = np.mean(estimates, axis=0)
-    sd = np.sqrt(np.sum(variances, axis=0) / df * (b / n_cells) / (1 - b / n_cells))
+    share = n_cells / len(x) + (1 - n_cells / len(x)) / n_draws
+    sd = np.sqrt(share * np.sum(variances, axis=0) / df * (b / n_cells) / (1 - b / n_cells))
     half = student_t.ppf(0.975, df) * sd
-    return SubsampledEstimate(estimate, estimate - half, estimate + half, sd)
+    return SubsampledEstimate(estimate, estimate - half, estimate + half, sd, share)

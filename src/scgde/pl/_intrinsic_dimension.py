@@ -25,7 +25,8 @@ def intrinsic_dimension(
     Parameters
     ----------
     adata
-        Data after :func:`scgde.tl.intrinsic_dimension`.
+        Data after :func:`scgde.tl.intrinsic_dimension`, or a part of them, of which only the
+        populations are drawn that have cells.
     key
         Where that wrote.
     color
@@ -49,18 +50,21 @@ def intrinsic_dimension(
     --------
     >>> import scgde
     >>> adata = scgde.datasets.low_rank_populations(3, 60, n_features=10)
-    >>> _ = scgde.tl.intrinsic_dimension(adata, "population", enable_progress_bar=False)
+    >>> quick = {"methods": ["dpa", "twonn"], "n_nulls": 1, "n_subsamples": 8}  # for the example only
+    >>> quick |= {"dpa_kwargs": {"n_steps": 20}, "enable_progress_bar": False}
+    >>> _ = scgde.tl.intrinsic_dimension(adata, "population", **quick)
     >>> dimensions, profiles = scgde.pl.intrinsic_dimension(adata)
     >>> dimensions.get_xlabel(), profiles.get_xlabel()
     ('intrinsic dimension (consensus, 60 cells)', 'latent variables k')
     """
     require("key", key, adata.uns.keys(), "adata.uns")
     result, details = adata.uns[key], adata.uns[f"{key}_details"]
-    found = result[result["estimate"].notna()].sort_values("estimate")
-    if not len(found):
-        raise ValueError(f"adata.uns[{key!r}] has no population with an estimate.")
     params = details["params"]
     groups = _groups(adata, list(params["population_key"]), color or params["groupby"] or None)
+    found = result[result["estimate"].notna() & result.index.isin(groups.index)]
+    found = found.sort_values("estimate")
+    if not len(found):
+        raise ValueError(f"adata.uns[{key!r}] has no population of adata with an estimate.")
     groups = groups.reindex(found.index)
     colours = {g: PALETTE[i % 7] for i, g in enumerate(sorted(groups.unique()))}
     profile = details.get("profile")
@@ -72,6 +76,7 @@ def intrinsic_dimension(
     _estimates(found, groups, colours, first)
     if profile is None:
         return first
+    profile = profile[profile["population"].isin(found.index)]
     _profiles(profile, groups, colours, axes[1])
     return first, axes[1]
 

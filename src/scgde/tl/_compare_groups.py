@@ -32,7 +32,8 @@ def compare_groups(
     """Compare groups of donors by permutation."""
     units = _group_units(populations, groupby, block_key)
     contrasts = _contrasts(units, reference)
-    _require_contrasts(units, contrasts, groupby, block_key)
+    _require_donors_per_group(units, groupby)
+    require_contrasts(units, contrasts, block_key)
     member = units.of_population >= 0
     n_cells = populations.table["n_cells"].to_numpy(dtype=float)
     weight = np.zeros((len(units.groups), len(member)))
@@ -179,10 +180,8 @@ def _contrasts(units: Units, reference: str | None) -> np.ndarray:
     return np.array([(base, other) for other in range(len(units.levels)) if other != base])
 
 
-def _require_contrasts(
-    units: Units, contrasts: np.ndarray, groupby: str, block_key: str | None
-) -> None:
-    """Raise unless each group has donors enough, and each contrast something to permute."""
+def _require_donors_per_group(units: Units, groupby: str) -> None:
+    """Raise unless each group has donors enough."""
     sizes = np.bincount(units.groups, minlength=len(units.levels))
     if (sizes < 2).any():
         raise ValueError(
@@ -190,6 +189,10 @@ def _require_contrasts(
             f"{listed(units.levels[sizes < 2], 3)}. Leave them out by setting them to missing, or "
             "compare two populations (a=..., b=...) by their cells."
         )
+
+
+def require_contrasts(units: Units, contrasts: np.ndarray, block_key: str | None) -> None:
+    """Raise unless each contrast ``(C, 2)`` of groups has something to permute within blocks."""
     for a, b in contrasts:
         blocks = [set(units.blocks[units.groups == g]) for g in (a, b)]
         if not blocks[0] & blocks[1]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Literal
 
@@ -7,16 +8,18 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from rich.progress import track
-from scipy.stats import norm
 
-from .._errors import require_choice, require_counts, require_zero_or_more, unknown
-from ..data import as_keys, population_table
-from ..metrics._dimension_consensus import explained
-from ..metrics._local_dimension import LOCAL_METHODS, linear_dimension
-from ._intrinsic_dimension_cells import DimensionCells, population_cells
-from ._intrinsic_dimension_groups import group_differences
-from ._intrinsic_dimension_local import LocalDimension, local_dimensions
-from ._intrinsic_dimension_profile import DPA_DEFAULTS, QUANTITIES, DPADimensions, dpa_dimensions
+from .._errors import require_choice, require_counts, require_zero_or_more
+from ..data import PopulationIndex, as_keys, population_table
+from ..metrics._local_dimension import LOCAL_METHODS
+from ..model._setup import refuse_view
+from ._compare_common import Units
+from ._intrinsic_dimension_cells import population_cells
+from ._intrinsic_dimension_groups import group_differences, group_units
+from ._intrinsic_dimension_local import N_DRAWS, local_dimensions, spanned
+from ._intrinsic_dimension_profile import dpa_dimensions
+from ._intrinsic_dimension_settings import dpa_settings, require_held_out
+from ._intrinsic_dimension_table import by_method, by_population
 
 METHODS = ("dpa", *LOCAL_METHODS)
 
@@ -52,17 +55,24 @@ def intrinsic_dimension(
     Parameters
     ----------
     adata
-        Cells. Counts are log-normalised; repeated cells count once.
+        Cells, not a view. Counts are log-normalised; repeated cells count once.
     population_key
         Column or columns of ``.obs``.
     layer, use_rep
-        The cells' matrix, ``.X`` by default; or a representation in ``.obsm``, taken as it is.
+        The cells' matrix, ``.X`` by default; or a representation in ``.obsm``, taken as it is. Its
+        null is of independent coordinates with these marginals. Permuted principal components keep
+        their variances, so that ``above_noise``, ``pca_above_noise`` and ``dpa_above_noise`` are
+        NaN, with a warning.
     methods
         Neighbour estimators (:func:`~scgde.metrics.local_dimension`), whose calibrated median is
         the consensus; ``"dpa"`` adds a distributional principal autoencoder of each population, all
         trained as one ensemble, with dimensions of embedding that stand beside it.
     null
-        ``"permute"``: every feature is permuted across the cells of a population.
+        ``"permute"``: every feature is permuted across the cells of a population. Of counts, each
+        gene's regression on the log total stays and the rest is permuted among about ten cells of
+        similar total, so that the depth of sequencing is in the null, too (and about a tenth of the
+        structure that cells have). Of values that are not counts the depth is not known, and
+        dimensions above noise may be depth.
     n_nulls
         Nulls of each population, two or more (of the autoencoders see ``dpa_kwargs``).
     n_components
@@ -72,15 +82,17 @@ def intrinsic_dimension(
         N, by default the different cells of the smallest population. Smaller populations get no
         estimate, with a warning.
     n_subsamples
-        Subsamples of N / 2 cells of each population.
+        Subsamples of N / 2 cells of each population, eight or more.
     dpa_kwargs
         Of the autoencoders: ``n_subsamples``, ``n_nulls``, and arguments of
-        :func:`~scgde.train.fit_dpa`.
+        :func:`~scgde.train.fit_dpa`. As many nulls again have N / 2 cells, as subsamples have:
+        1 + 4 + 2 x 4 = 13 are trained of a population by default (9 with ``use_rep``).
     groupby
         Column, constant within populations, of groups whose donors are compared.
     donor_key
-        Column of the donor, the unit of that test: the mean over a donor's populations. By default
-        every population is a donor.
+        Column of the donor, the unit of that test: the mean over a donor's populations, which must
+        be the same ones (such as cell types) for every donor. By default every population is a
+        donor.
     block_key
         Column of blocks (such as batches), constant within donors, within which donors are
         permuted.
@@ -98,19 +110,25 @@ def intrinsic_dimension(
     DataFrame indexed by population, also written to ``.uns[key_added]``:
 
     ``estimate``, ``low``, ``high``
-        Consensus with a 95 % interval for its expectation at N cells, not for its bias.
+        Consensus with a 95 % interval for its expectation at N cells, not for its bias. Of a
+        population of more than N cells, the mean over four draws of N.
     ``n_cells``
         N; 0 where there was no estimate.
     ``null``, ``null_low``, ``null_high``
-        Consensus on the null: mean, and the 95 % range of one more.
+        Consensus on the null: mean, and the 95 % range of one more; like the estimate, at most the
+        number of linear dimensions spanned. ``reasoning`` compares both before that bound.
     ``above_noise``, ``above_noise_low``, ``above_noise_high``
         Parallel analysis (Horn 1965): leading levels of the autoencoder (without ``"dpa"``, leading
-        principal components) that explain more than at the same level on the null.
+        principal components) that explain more than at the same level on the null. Widths of the
+        intervals of these and of ``dpa_*`` are from a variance pooled over populations.
     ``pca_above_noise``, ``dpa_knee``, ``dpa_levels``, ``dpa_above_noise`` and each estimator
         See :func:`~scgde.metrics.dimension_profile`; by method.
     ``dpa_next_latent``
         p-value of the latent after the knee given those before it, on held-out cells
-        (:func:`~scgde.metrics.conditional_randomization_test`); NaN of fewer than 40.
+        (:func:`~scgde.metrics.conditional_randomization_test`). NaN unless 40 are held out for each
+        latent conditioned on (40 where the knee is 0), so that small populations have none: with
+        the default share of 0.3, N = 134 for a knee of 1, and 134 more for each further one. Not
+        adjusted for the number of populations: see ``scipy.stats.false_discovery_control``.
     ``reasoning``
         In words.
 
@@ -122,8 +140,10 @@ def intrinsic_dimension(
     Raises
     ------
     KeyError, TypeError, ValueError
-        If a key or method is unknown, values are not finite, a population has fewer than 50
-        different cells and ``n_cells`` is not given, or a group has fewer than two donors.
+        If a key or method is unknown, an argument is out of range, data are a view, values are not
+        finite, a population has fewer than 50 different cells and ``n_cells`` is not given, a group
+        has fewer than two donors, groups cannot be told from blocks, or donors' means are over
+        different populations. All before anything is estimated.
 
     Examples
     --------
@@ -140,34 +160,67 @@ def intrinsic_dimension(
     require_counts(n_components=n_components, n_subsamples=n_subsamples)
     require_counts(n_permutations=n_permutations)
     require_zero_or_more(seed=seed)
-    settings = _dpa_settings(dpa_kwargs)
+    if n_subsamples < 2 * N_DRAWS:
+        raise ValueError(
+            f"n_subsamples={n_subsamples} must be {2 * N_DRAWS} or more: two of each of the "
+            f"{N_DRAWS} draws of cells in populations of more than n_cells."
+        )
+    settings = dpa_settings(dpa_kwargs)
     if null is not None:
         require_choice("null", null, ("permute",))
+        require_counts(n_nulls=n_nulls)
         if n_nulls < 2:
             raise ValueError(f"n_nulls={n_nulls!r} must be 2 or more, to know the nulls' spread.")
     if not isinstance(adata, AnnData):
         raise TypeError(f"adata must be an AnnData, got {type(adata).__name__}; pass a modality.")
+    refuse_view(adata, "adata")
     index, cells, n_cells = population_cells(
         adata, population_key, layer, use_rep, n_components, n_cells
     )
-    table = population_table(adata.obs, index.codes, index.names)
+    if "dpa" in methods:
+        require_held_out(settings["held_out"], n_cells)
+    has_estimate = np.array([of is not None for of in cells])
+    kept = np.flatnonzero(has_estimate)
+    units = _units(adata, index, has_estimate, population_key, groupby, donor_key, block_key)
+    count_above_noise = null is not None and use_rep is None
+    if null is not None and use_rep is not None:
+        warnings.warn(
+            f"use_rep={use_rep!r}: coordinates such as principal components keep their variances "
+            "when they are permuted, so that no dimension above noise can be counted: it is NaN. "
+            "The null says what independent coordinates with these marginals give. For dimensions "
+            "above noise, pass counts (use_rep=None).",
+            UserWarning,
+            stacklevel=2,
+        )
     local_methods = tuple(m for m in methods if m != "dpa")
-    kept = [i for i, of in enumerate(cells) if of is not None]
     found = {
         i: local_dimensions(
-            cells[i], n_cells, local_methods, n_nulls if null else 0, n_subsamples, seed
+            cells[i],
+            n_cells,
+            local_methods,
+            n_nulls if null else 0,
+            n_subsamples,
+            seed,
+            count_above_noise=count_above_noise,
         )
         for i in track(kept, "Intrinsic dimension", disable=not enable_progress_bar)
     }
     dpa = None
     if "dpa" in methods:
-        names, chosen = [index.names[i] for i in kept], [cells[i] for i in kept]
         dpa = dpa_dimensions(
-            names, chosen, n_cells, settings, seed, null is not None, enable_progress_bar
+            [index.names[i] for i in kept],
+            [cells[i] for i in kept],
+            n_cells,
+            settings,
+            seed,
+            null is not None,
+            count_above_noise,
+            enable_progress_bar,
         )
-    spans = {i: _span(cells[i]) for i in kept}
-    long = _by_method(index.names, kept, found, local_methods, dpa)
-    result = _by_population(index.names, kept, long, spans, local_methods, n_cells)
+    rng = np.random.default_rng(seed)
+    spans = {i: spanned(cells[i], cells[i].draw(n_cells, rng)) for i in kept}
+    long = by_method(index.names, found, local_methods, dpa)
+    result = by_population(index.names, found, long, spans, local_methods, n_cells)
     if dpa is not None:
         place = result.columns.get_loc("reasoning")
         result.insert(place, "dpa_next_latent", np.nan)
@@ -187,23 +240,42 @@ def intrinsic_dimension(
             "groupby": groupby or "",
             "donor_key": donor_key or "",
             "block_key": block_key or "",
+            "n_permutations": n_permutations,
             "seed": seed,
-            **({f"dpa_{k}": v for k, v in settings.items()} if dpa else {}),
+            **({f"dpa_{k}": "" if v is None else v for k, v in settings.items()} if dpa else {}),
         },
     }
     if dpa is not None:
         details["profile"] = dpa.profile
-    if groupby is not None:
-        quantities = ["estimate", "above_noise"] if null else ["estimate"]
-        details["groups"] = group_differences(
-            result, table, quantities, groupby, donor_key, block_key, n_permutations, seed
-        )
+    if units is not None:
+        quantities = ["estimate", "above_noise"] if count_above_noise else ["estimate"]
+        details["groups"] = group_differences(result, units, quantities, n_permutations, seed)
     for name in ("methods", "profile", "groups"):
         if name in details:
             details[name].index = details[name].index.astype(str)
     adata.uns[key_added] = result
     adata.uns[f"{key_added}_details"] = details
     return result
+
+
+def _units(
+    adata: AnnData,
+    index: PopulationIndex,
+    has_estimate: np.ndarray,
+    population_key: str | list[str],
+    groupby: str | None,
+    donor_key: str | None,
+    block_key: str | None,
+) -> Units | None:
+    """Return the donors that are compared, None without ``groupby``."""
+    if groupby is None:
+        for argument, key in (("donor_key", donor_key), ("block_key", block_key)):
+            if key is not None:
+                raise ValueError(f"{argument}={key!r} is of a comparison: name its groupby, too.")
+        return None
+    table = population_table(adata.obs, index.codes, index.names)
+    keys = as_keys(population_key)
+    return group_units(table, has_estimate, keys, groupby, donor_key, block_key)
 
 
 def _methods(methods: Iterable[str]) -> tuple[str, ...]:
@@ -216,92 +288,3 @@ def _methods(methods: Iterable[str]) -> tuple[str, ...]:
             f"add one of {', '.join(LOCAL_METHODS)}."
         )
     return methods
-
-
-def _dpa_settings(dpa_kwargs: dict | None) -> dict:
-    given = dict(dpa_kwargs or {})
-    for name in given:
-        allowed = (*DPA_DEFAULTS, "beta", "cross_fit", "n_draws", "accelerator", "devices")
-        if name not in allowed:
-            raise ValueError(unknown("dpa_kwargs", name, allowed, "the arguments"))
-    settings = {**DPA_DEFAULTS, **given}
-    if settings["n_subsamples"] < 2 or settings["n_nulls"] < 2:
-        raise ValueError(
-            "dpa_kwargs: n_subsamples and n_nulls must be 2 or more, to know a spread."
-        )
-    return settings
-
-
-def _span(cells: DimensionCells) -> int:
-    components = cells.reduced(cells.values)
-    return linear_dimension(components - components.mean(0))
-
-
-def _by_method(
-    names: pd.Index,
-    kept: list[int],
-    found: dict[int, LocalDimension],
-    methods: tuple[str, ...],
-    dpa: DPADimensions | None,
-) -> pd.DataFrame:
-    """Return estimates of every population by every method, long."""
-    rows = []
-    # Of whole numbers, a population's own variance over subsamples is often zero: it is pooled.
-    counts = [of.above_noise for of in found.values() if of.above_noise is not None]
-    half = norm.ppf(0.975) * np.sqrt(np.mean([c.sd**2 for c in counts])) if counts else np.nan
-    for place, i in enumerate(kept):
-        of = found[i]
-        for j, method in enumerate(("consensus", *methods)):
-            estimate = (of.estimate.estimate[j], of.estimate.low[j], of.estimate.high[j])
-            rows.append((names[i], method, *estimate, *of.null[:, j]))
-        if of.above_noise is not None:
-            count = float(of.above_noise.estimate)
-            interval = (count, max(count - half, 0.0), count + half)
-            rows.append((names[i], "pca_above_noise", *interval, *[np.nan] * 3))
-        if dpa is not None:
-            for quantity in QUANTITIES:
-                null = (dpa.null[quantity][place], np.nan, np.nan)
-                rows.append((names[i], quantity, *dpa.estimates[quantity][place], *null))
-    columns = ["population", "method", "estimate", "low", "high", "null", "null_low", "null_high"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _by_population(
-    names: pd.Index,
-    kept: list[int],
-    long: pd.DataFrame,
-    spans: dict[int, int],
-    methods: tuple[str, ...],
-    n_cells: int,
-) -> pd.DataFrame:
-    by_method = {
-        m: of.drop(columns="method").set_index("population").reindex(names)
-        for m, of in long.groupby("method")
-    }
-    result = by_method["consensus"]
-    result.insert(3, "n_cells", 0)
-    result.iloc[kept, 3] = n_cells
-    primary = by_method.get("dpa_above_noise", by_method.get("pca_above_noise"))
-    for column, suffix in (("estimate", ""), ("low", "_low"), ("high", "_high")):
-        result[f"above_noise{suffix}"] = np.nan if primary is None else primary[column]
-    for method in (*methods, "pca_above_noise", *QUANTITIES):
-        if method in by_method:
-            result[method] = by_method[method]["estimate"]
-    words = np.full(len(names), "fewer different cells than n_cells: no estimate", dtype=object)
-    for i in kept:
-        row = result.iloc[i]
-        knee = int(row["dpa_knee"]) if "dpa_knee" in result else None
-        words[i] = explained(row[list(methods)].astype(float), spans[i], knee)
-        words[i] += _against_null(row)
-    result["reasoning"] = words
-    return result.rename_axis("population")
-
-
-def _against_null(row: pd.Series) -> str:
-    if np.isnan(row["null"]):
-        return ""
-    if row["estimate"] < row["null_low"]:
-        return f"; below the null's {row['null']:.1f}: features hang together"
-    if row["estimate"] > row["null_high"]:
-        return f"; above the null's {row['null']:.1f}"
-    return f"; within what independent features give ({row['null']:.1f}): no structure seen"

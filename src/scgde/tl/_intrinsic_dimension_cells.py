@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import scipy.sparse as sp
 from anndata import AnnData
 
-from .._errors import listed
+from .._errors import listed, require_counts
 from ..data import (
     CellsField,
     PopulationIndex,
@@ -18,32 +20,47 @@ from ..data import (
     group_cells,
     log_normalized,
 )
+from ..data._normalize import Matrix
 from ..metrics._local_dimension import MIN_CELLS
 
 SMALLEST = 2 * MIN_CELLS  # half of the cells make a subsample
+_STRATUM = 10  # cells of similar total, among which genes are permuted
 
 
 @dataclass(frozen=True)
 class DimensionCells:
-    """Cells of one population, each once, ``values (n, p)``, dense and log-normalised if counts.
+    """Cells of one population, each once, ``rows (n, p)``, as they are stored: sparse stay sparse.
 
-    ``n_components`` is of the principal components that estimates are made on; 0 for the values
-    as they are.
+    ``is_counts`` says that they are log-normalised before they are looked at. ``n_components`` is
+    of the principal components that estimates are made on; 0 for the values as they are.
     """
 
-    values: np.ndarray
+    rows: Matrix
+    is_counts: bool
     n_components: int
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+    def values(self, which: np.ndarray) -> np.ndarray:
+        """Return the cells of these row numbers, ``(n, p)``."""
+        x = as_dense(self.rows[which], np.float64)
+        return log_normalized(x) if self.is_counts else x
 
     def draw(self, n_cells: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n_cells`` random cells, ``(n_cells, p)``."""
-        return self.values[rng.permutation(len(self.values))[:n_cells]]
+        return self.values(rng.permutation(len(self))[:n_cells])
 
     def null(self, n_cells: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n_cells`` cells, ``(n_cells, p)``, whose features are independent.
 
-        Every feature is permuted across random cells.
+        Every feature is permuted across random cells; of counts, among cells of similar total, so
+        that the depth of sequencing, which moves all genes of a cell, is in the null, too.
         """
-        return rng.permuted(self.draw(n_cells, rng), axis=0)
+        x = as_dense(self.rows[rng.permutation(len(self))[:n_cells]], np.float64)
+        if not self.is_counts:
+            return rng.permuted(x, axis=0)
+        return _permuted_given_total(log_normalized(x), x.sum(1), rng)
 
     def reduced(self, values: np.ndarray) -> np.ndarray:
         """Return the components of these cells, ``(n, k)``.
@@ -52,6 +69,23 @@ class DimensionCells:
         fitted to more cells than are looked at would depend on how many there are.
         """
         return _scores(values, self.n_components) if self.n_components else values
+
+
+def _permuted_given_total(x: np.ndarray, total: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return log-normalised cells ``(n, p)`` whose genes are independent but for the total.
+
+    What every gene's regression on the log total says of a cell stays with it; the rest is permuted
+    within strata of about ten cells in the order of totals. Without the regression, depth that
+    differs within strata would still be missing, and count as a dimension.
+    """
+    depth = np.log(np.maximum(total, 1))
+    depth = depth - depth.mean()
+    trend = np.outer(depth, depth @ x) / max(depth @ depth, np.finfo(float).tiny)
+    rest = x - trend
+    order = np.argsort(total, kind="stable")
+    for alike in np.array_split(order, max(len(x) // _STRATUM, 1)):
+        rest[alike] = rng.permuted(rest[alike], axis=0)
+    return trend + rest
 
 
 def _scores(values: np.ndarray, n_components: int) -> np.ndarray:
@@ -75,6 +109,8 @@ def population_cells(
     n_cells: int | None,
 ) -> tuple[PopulationIndex, list[DimensionCells | None], int]:
     """Return the populations, the cells of each (None where too few), and the common number."""
+    if n_cells is not None:
+        require_counts(n_cells=n_cells)
     for key in as_keys(population_key):
         if key not in adata.obs:
             raise KeyError(
@@ -88,16 +124,34 @@ def population_cells(
     values = []
     for i in range(len(index)):
         x = source[index.cells(i)]
-        x = as_dense(log_normalized(x) if is_counts else x, np.float64)
-        values.append(x[np.sort(np.unique(x, axis=0, return_index=True)[1])])
-    sizes = np.array([len(x) for x in values])
+        values.append(x[_distinct(log_normalized(x) if is_counts else x)])
+    sizes = np.array([x.shape[0] for x in values])
     _warn_of_repeats(index, sizes)
     n_cells = _common(index, sizes, n_cells)
     n_components = (
         0 if use_rep is not None else min(n_components, n_cells // 2 - 1, source.shape[1])
     )
-    cells = [DimensionCells(x, n_components) if len(x) >= n_cells else None for x in values]
+    cells = [
+        DimensionCells(x, is_counts, n_components) if x.shape[0] >= n_cells else None
+        for x in values
+    ]
     return index, cells, n_cells
+
+
+def _distinct(x: Matrix) -> np.ndarray:
+    """Return the first row number of every different row, ascending."""
+    first: dict[int, int] = {}
+    if sp.issparse(x):
+        x = x.copy()
+        x.eliminate_zeros()
+        x.sort_indices()
+        for i, (start, end) in enumerate(pairwise(x.indptr)):
+            row = x.indices[start:end].tobytes() + x.data[start:end].tobytes()
+            first.setdefault(hash(row), i)
+    else:
+        for i, row in enumerate(x):
+            first.setdefault(hash((row + 0.0).tobytes()), i)  # -0 is 0
+    return np.fromiter(first.values(), dtype=int)
 
 
 def _warn_of_repeats(index: PopulationIndex, sizes: np.ndarray) -> None:

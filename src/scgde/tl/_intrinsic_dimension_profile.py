@@ -9,25 +9,17 @@ import pandas as pd
 import torch
 from scipy.stats import t as student_t
 
-from ..metrics import conditional_randomization_test, dimension_profile, levels_above_null
+from ..metrics import (
+    DimensionProfile,
+    conditional_randomization_test,
+    dimension_profile,
+    levels_above_null,
+)
 from ..train import DPAFit, fit_dpa
 from ._intrinsic_dimension_cells import DimensionCells
 
-# Small networks: a population of a hundred cells cannot teach a large one.
-DPA_DEFAULTS = {
-    "n_latent": 10,
-    "n_hidden": 32,
-    "n_noise": 16,
-    "n_layers": 2,
-    "n_steps": 600,
-    "batch_size": 32,
-    "levels_per_step": 3,
-    "lr": 5e-3,
-    "held_out": 0.3,
-    "n_subsamples": 4,
-    "n_nulls": 4,
-}
-_MIN_FOR_TEST, _N_DRAWS = 40, 99  # of the conditional randomisation test
+# Of the conditional randomisation test: held-out cells for each latent conditioned on, and draws.
+_MIN_FOR_TEST, _N_DRAWS = 40, 99
 QUANTITIES = ("dpa_knee", "dpa_levels", "dpa_above_noise")
 
 
@@ -52,16 +44,19 @@ def dpa_dimensions(
     settings: dict,
     seed: int,
     with_null: bool,
+    count_above_noise: bool,
     enable_progress_bar: bool,
 ) -> DPADimensions:
     """Train one ensemble on the populations, their subsamples and their nulls; read dimensions.
 
-    Every population is taken at ``n_cells`` cells; subsamples, for the intervals, are half of these
-    and nulls are as large.
+    Every population is taken at ``n_cells`` cells, and so are nulls; subsamples, for the intervals,
+    are half of these. Levels above noise are counted against nulls of as many cells, so that there
+    are as many nulls again of half the cells: 13 members a population in place of 9, by default.
     """
     settings = dict(settings)
     n_subsamples = settings.pop("n_subsamples")
     n_nulls = settings.pop("n_nulls") * with_null
+    n_small = n_nulls * count_above_noise
     rng = np.random.default_rng(seed)
     sets = []
     for of in cells:
@@ -69,6 +64,7 @@ def dpa_dimensions(
         parts = [x]
         parts += [x[rng.permutation(n_cells)[: n_cells // 2]] for _ in range(n_subsamples)]
         parts += [of.null(n_cells, rng) for _ in range(n_nulls)]
+        parts += [of.null(n_cells // 2, rng) for _ in range(n_small)]
         sets += map(of.reduced, parts)
     settings["n_latent"] = min(settings["n_latent"], sets[0].shape[1])
     fit = fit_dpa(
@@ -77,7 +73,7 @@ def dpa_dimensions(
         enable_progress_bar=enable_progress_bar,
         **settings,
     )
-    step = 1 + n_subsamples + n_nulls
+    step = 1 + n_subsamples + n_nulls + n_small
     estimates = {q: np.full((len(cells), 1 + n_subsamples), np.nan) for q in QUANTITIES}
     nulls = {q: np.full(len(cells), np.nan) for q in QUANTITIES}
     tables = []
@@ -86,17 +82,20 @@ def dpa_dimensions(
             dimension_profile(fit.losses[j], fit.residuals[j], float(fit.variance[j]))
             for j in range(i * step, (i + 1) * step)
         ]
-        real, of_nulls = found[: 1 + n_subsamples], found[1 + n_subsamples :]
+        real = found[: 1 + n_subsamples]
+        of_nulls = found[1 + n_subsamples : step - n_small]
         estimates["dpa_knee"][i] = [p.knee for p in real]
         estimates["dpa_levels"][i] = [p.dimension for p in real]
         table = real[0].table
         for column in ("loss", "fall", "unexplained"):
             table[f"null_{column}"] = np.nan
         if of_nulls:
-            falls = np.array([p.table["fall"].to_numpy()[1:] for p in of_nulls])
-            estimates["dpa_above_noise"][i] = [
-                levels_above_null(p.table["fall"].to_numpy()[1:], falls) for p in real
-            ]
+            if n_small:
+                as_large = [_falls(of_nulls)] + [_falls(found[step - n_small :])] * n_subsamples
+                estimates["dpa_above_noise"][i] = [
+                    levels_above_null(fall, null)
+                    for fall, null in zip(_falls(real), as_large, strict=True)
+                ]
             nulls["dpa_knee"][i] = np.mean([p.knee for p in of_nulls])
             nulls["dpa_levels"][i] = np.mean([p.dimension for p in of_nulls])
             for column in ("loss", "fall", "unexplained"):
@@ -109,25 +108,31 @@ def dpa_dimensions(
     return DPADimensions(values, nulls, pd.concat(tables, ignore_index=True), next_latent)
 
 
+def _falls(profiles: list[DimensionProfile]) -> np.ndarray:
+    """Return the fall of the loss at levels 1..K, ``(n_profiles, K)``."""
+    return np.array([p.table["fall"].to_numpy()[1:] for p in profiles])
+
+
 @torch.no_grad()
 def _next_latents(
     fit: DPAFit, sets: list[np.ndarray], which: np.ndarray, knees: np.ndarray
 ) -> np.ndarray:
     """Return p-values of the latent after the knee given those before it, on held-out cells.
 
-    NaN where fewer than 40 cells were held out, or the knee is the last level.
+    NaN where fewer than 40 cells were held out for each latent that is conditioned on, or the knee
+    is the last level.
     """
     p_values = np.full(len(sets), np.nan)
     if len(fit.members) > len(fit.losses):  # cross-fitted: no one autoencoder of all cells
         return p_values
     held_out = np.stack([x[fit.rows[j]] for x, j in zip(sets, which, strict=True)])
-    if held_out.shape[1] < _MIN_FOR_TEST:
+    if held_out.shape[1] < _MIN_FOR_TEST * max(knees.min(), 1):
         return p_values
     fit.module.keep(torch.from_numpy(which).to(fit.module.device))
     x = torch.from_numpy(held_out).float().to(fit.module.device)
     z = fit.module.encode(x).cpu().numpy()
     for i, knee in enumerate(knees.astype(int)):
-        if knee < z.shape[2]:
+        if knee < z.shape[2] and held_out.shape[1] >= _MIN_FOR_TEST * max(knee, 1):
             p_values[i] = conditional_randomization_test(
                 held_out[i], z[i, :, knee], z[i, :, :knee], n_draws=_N_DRAWS
             ).p_value
