@@ -50,7 +50,7 @@ def intrinsic_dimension(
     --------
     >>> import scgde
     >>> adata = scgde.datasets.low_rank_populations(3, 60, n_features=10)
-    >>> quick = {"methods": ["dpa", "twonn"], "n_nulls": 1, "n_subsamples": 8}  # for the example only
+    >>> quick = {"methods": ["dpa", "twonn"], "n_nulls": 2, "n_subsamples": 8}
     >>> quick |= {"dpa_kwargs": {"n_steps": 20}, "enable_progress_bar": False}
     >>> _ = scgde.tl.intrinsic_dimension(adata, "population", **quick)
     >>> dimensions, profiles = scgde.pl.intrinsic_dimension(adata)
