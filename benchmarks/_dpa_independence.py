@@ -67,5 +67,5 @@ def independence(n_seeds: int = 2, n_steps: int = 4_000) -> pd.DataFrame:
             found.insert(0, "seed", member % n_seeds)
             found.insert(0, "k", k)
             found.insert(0, "manifold", case)
-            rows.append(found.assign(measured_before=known or (None, None, None)))
+            rows.append(found.assign(measured_before=[*(known or [None] * 3), None]))
     return pd.concat(rows, ignore_index=True)

@@ -26,11 +26,12 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     if "```python" in page.read_text()
 ]
-FEW = {"methods": ["twonn"], "n_cells": 40, "n_nulls": 2, "n_subsamples": 8}
+FEW = {"methods": ["twonn"], "n_cells": 50, "n_nulls": 2, "n_subsamples": 8}
 # The same code with a moment's work: what is shown, not how good it is.
 QUICKER = {
     "model.train(": "model.train(max_steps=3, enable_progress_bar=False, ",
     "n_repeats=2": "n_repeats=1",
+    "sample_mcmc(500": "sample_mcmc(20",
     'load("schulteschrepping2020")': 'load("schulteschrepping2020")[::4].copy()',
     'use_rep="X_pca", groupby="severity")': 'use_rep="X_pca", groupby="severity", **FEW)',
     "predict_perturbations(adata, model)": "predict_perturbations(adata, model, n_splits=1)",
