@@ -76,7 +76,7 @@ def _one(adata: ad.AnnData, key: str, seed: int, n_steps: int) -> list[dict]:
         DPA.setup_anndata(train, population_key=key, use_rep="X_pca", **setup)
         model = DPA(train, seed=seed, **NETWORK, **options)
         started = time.perf_counter()
-        # Early stopping on a tenth of the training cells. The networks of an ensemble stop together.
+        # Early stopping on a tenth of the training cells; networks of an ensemble stop together.
         model.train(max_steps=n_steps, batch_size=batch_size, early_stopping=True, **QUIET)
         seconds = time.perf_counter() - started
         profile = model.get_energy_profile(test, n_draws=4, enable_progress_bar=False)["estimate"]
