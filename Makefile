@@ -40,7 +40,7 @@ tutorials: $(STAMP)  ## run every notebook, keep its output and print its time; 
 
 docs: $(STAMP)  ## the site, into docs/_build/html; a warning or a broken link fails it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group doc
-	rm -rf docs/api  # a name that is gone must not keep its page
+	rm -rf docs/api docs/_build/html  # a name that is gone must not keep its page
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --jobs auto docs docs/_build/html
 
 benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared/data); some five hours
