@@ -196,7 +196,8 @@ def test_a_real_ctrl_c_ends_training_and_nothing_else(tmp_path):
     """In a process of its own: the signal arrives in the middle of a step."""
     script = textwrap.dedent(
         """
-        import os, signal, threading
+        import os, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it
         import scgde
         adata = scgde.datasets.load("schulteschrepping2020")
         scgde.model.GDE.setup_anndata(adata, population_key="donor")
