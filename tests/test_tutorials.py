@@ -72,7 +72,7 @@ def test_no_path_of_a_machine(notebook):
 
 
 @pytest.mark.parametrize(
-    "text", ["/home/me/x.py:3: note", "in '/tmp/a'", "(/work/main)", "C:\\Users\\me", "\n/opt/venv"]
+    "text", ["/home/me/x.py:3: note", "in '/tmp/a'", "(/mnt/lab/x)", "C:\\Users\\me", "\n/opt/venv"]
 )
 def test_a_path_of_a_machine_is_seen(text):
     assert MACHINE_PATH.search(text)
