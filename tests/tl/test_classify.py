@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -105,9 +107,10 @@ def test_leave_one_out(separable):
     assert value(table, "gde").estimate > 0.75
 
 
-def test_inductive_trains_without_the_held_out_populations(separable, monkeypatch):
+def test_inductive_trains_without_the_held_out_populations(separable, monkeypatch, caplog):
     adata, model = separable
     seen = []
+    monkeypatch.setattr(logging.getLogger("scvi"), "handlers", [caplog.handler])
     original = GDE.refit
 
     def spy(self, cells, **kwargs):
@@ -127,6 +130,9 @@ def test_inductive_trains_without_the_held_out_populations(separable, monkeypatc
     assert value(table, "gde", setting="inductive").estimate > 0.6
     assert value(table, "gde", setting="transductive").estimate > 0.75
     assert len(GDE._per_instance_manager_store) == before
+    assert not caplog.records  # a fold's copies of the cells are nobody's business
+    model.get_population_embedding(adata.copy(), enable_progress_bar=False)
+    assert "transfer setup" in caplog.text
 
 
 def test_population_adata(separable):

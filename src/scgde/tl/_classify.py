@@ -8,6 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import listed, require, require_choice
+from .._scvi import unannounced
 from ..data import as_keys
 from ..metrics import scores_with_intervals
 from ..model import GDE
@@ -233,9 +234,10 @@ class _Folds:
         cells = self.adata[np.isin(self.study.cells.index.codes, train)]
         fold = self.model.refit(cells.to_memory() if self.adata.isbacked else cells.copy())
         try:
-            found = fold.get_population_embedding(
-                self.adata, return_covariance=self.covariance, enable_progress_bar=False
-            )
+            with unannounced():
+                found = fold.get_population_embedding(
+                    self.adata, return_covariance=self.covariance, enable_progress_bar=False
+                )
         finally:
             fold.release()
         if not self.covariance:
