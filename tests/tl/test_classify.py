@@ -8,6 +8,8 @@ import pytest
 
 import scgde
 from scgde.tl import classify_populations, embed_populations
+from scgde.tl._cross_validation import held_out_predictions, label_problem, splits_of
+from scgde.tl._representations import Representation
 
 from ..conftest import fit, normal_populations
 
@@ -68,6 +70,31 @@ def test_no_signal_gives_no_score(separable):
     assert ((mean > 0.35) & (mean < 0.65)).all(), mean
 
 
+@pytest.mark.parametrize("n_splits", [5, "leave-one-out"])
+def test_folds_do_not_leak_through_what_is_left_to_train_on(n_splits):
+    """Whoever is held out is missing from the training set: noise must not score below chance."""
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(30):
+        x = rng.normal(size=(30, 4))
+        arm, age = rng.permutation(["x", "y"] * 15), rng.normal(size=30)
+        table = pd.DataFrame({"arm": arm, "age": age})
+        found = {}
+        for label in table:
+            problem = label_problem(table, np.arange(30), label, "auto")
+            splits = list(splits_of(problem, n_splits, 1, 0))
+            for name in ("gde", "majority"):
+                kind = Representation(name, "any", lambda train, x=x: x)
+                (held_out,) = held_out_predictions(problem, kind, splits, progress=False)
+                found |= {(name, k): v for k, v in problem.score(problem.y, held_out).items()}
+        scores.append(found)
+    mean = pd.DataFrame(scores).mean()
+    assert abs(mean["gde", "spearman"]) < 0.2  # with folds simply pooled about -.2 and -.6
+    assert abs(mean["gde", "roc_auc"] - 0.5) < 0.1
+    assert mean["majority", "spearman"] == 0
+    assert mean["majority", "roc_auc"] == mean["majority", "accuracy"] == 0.5
+
+
 def test_donors_are_held_out_whole(separable):
     """Labels that are coin flips of donors can be known only through the donor."""
     adata, model = separable
@@ -99,6 +126,12 @@ def test_numbers_several_labels_and_missing_values(separable):
     assert value(table, "gde", "r2", label="size").n_populations == 30
     predictions = adata.uns["gde_classification"]["predictions"]
     assert len(predictions) == 3 * (28 + 30)
+    assert set(predictions["truth"].map(type)) == {str}  # a column of a file is of one kind
+    table = classify_populations(adata, "size", baselines=["mean_sd"], **QUICK)
+    numbers = adata.uns["gde_classification"]["predictions"]
+    off = (numbers["truth"] - numbers["prediction"]).abs().groupby(numbers["representation"])
+    mae = table[table["metric"] == "mae"].set_index("representation")["estimate"]
+    assert (off.mean() <= mae[off.mean().index] + 1e-9).all()  # of the mean over repeats
 
 
 def test_leave_one_out(separable):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 from scipy.stats import spearmanr
 from sklearn.metrics import (
     accuracy_score,
@@ -15,7 +16,9 @@ from sklearn.metrics import (
 )
 
 
-def classification_scores(y_true: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+def classification_scores(
+    y_true: np.ndarray, probability: np.ndarray, base_rate: np.ndarray | None = None
+) -> dict[str, float]:
     """Score predicted class probabilities.
 
     Parameters
@@ -24,6 +27,11 @@ def classification_scores(y_true: np.ndarray, probability: np.ndarray) -> dict[s
         Class numbers ``(n,)``, from 0 to ``n_classes - 1``.
     probability
         ``(n, n_classes)``.
+    base_rate
+        Frequencies of the classes among what each row's predictor was trained on,
+        ``(n, n_classes)``. Pass it where rows are of several folds: whoever is held out is missing
+        from the training set, so predictions that know nothing are pooled in the wrong order. With
+        it ``roc_auc`` ranks by the odds divided by those of the base rate.
 
     Returns
     -------
@@ -38,26 +46,39 @@ def classification_scores(y_true: np.ndarray, probability: np.ndarray) -> dict[s
     1.0
     """
     y_pred = probability.argmax(1)
-    binary = probability.shape[1] == 2
+    n_classes = probability.shape[1]
+    evidence = _log_odds(probability)
+    if base_rate is not None:
+        evidence = evidence - _log_odds(base_rate)
+    of = [1] if n_classes == 2 else range(n_classes)
+    average = "binary" if n_classes == 2 else "macro"
     return {
         "accuracy": accuracy_score(y_true, y_pred),
         "balanced_accuracy": balanced_accuracy_score(y_true, y_pred),
-        "roc_auc": roc_auc_score(y_true, probability[:, 1])
-        if binary
-        else roc_auc_score(
-            y_true, probability, multi_class="ovr", labels=np.arange(probability.shape[1])
-        ),
-        "f1": f1_score(y_true, y_pred, average="binary" if binary else "macro", zero_division=0.0),
+        "roc_auc": float(np.mean([roc_auc_score(y_true == c, evidence[:, c]) for c in of])),
+        "f1": f1_score(y_true, y_pred, average=average, zero_division=0.0),
     }
 
 
-def regression_scores(y_true: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    # Rounded, so that what is equal but for the last digits stays equal.
+    return np.round(logit(np.clip(probability, 1e-15, 1 - 1e-15)), 9)
+
+
+def regression_scores(
+    y_true: np.ndarray, prediction: np.ndarray, training_mean: np.ndarray | None = None
+) -> dict[str, float]:
     """Score predicted numbers.
 
     Parameters
     ----------
     y_true, prediction
         Each ``(n,)``.
+    training_mean
+        Mean of the label among what each row's predictor was trained on, ``(n,)``. Pass it where
+        rows are of several folds: who is held out and high leaves a training set that is low, so
+        predictions that know nothing correlate negatively once folds are pooled. With it
+        ``spearman`` is that of the prediction's difference from this mean.
 
     Returns
     -------
@@ -71,11 +92,12 @@ def regression_scores(y_true: np.ndarray, prediction: np.ndarray) -> dict[str, f
     >>> {name: round(value, 2) for name, value in scores.items()}
     {'r2': 0.9, 'mae': 0.2, 'spearman': 1.0}
     """
-    constant = np.ptp(prediction) == 0
+    ranked = prediction if training_mean is None else prediction - training_mean
+    constant = np.ptp(ranked) <= 1e-9 * np.ptp(y_true)  # a mean is exact to rounding only
     return {
         "r2": r2_score(y_true, prediction),
         "mae": mean_absolute_error(y_true, prediction),
-        "spearman": 0.0 if constant else float(spearmanr(y_true, prediction).statistic),
+        "spearman": 0.0 if constant else float(spearmanr(y_true, ranked).statistic),
     }
 
 

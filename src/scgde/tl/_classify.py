@@ -98,7 +98,9 @@ def classify_populations(
     DataFrame of ``label``, ``representation``, ``setting``, ``metric``, ``estimate``, ``low``,
     ``high`` (95 % interval over donors and repeats), ``n_populations``. Also written to
     ``.uns[key_added]``: ``scores``, that table; ``predictions``, held-out predictions of every
-    population, averaged over repeats; ``params``.
+    population, averaged over repeats (text where numbers stand beside classes); ``params``.
+    ``roc_auc`` and ``spearman`` rank populations of different folds by what is predicted beyond
+    the training set's frequencies or mean, which without signal run against what is held out.
 
     Raises
     ------
@@ -159,6 +161,9 @@ def classify_populations(
             predictions.append(prediction_table(problem, representation, held_out))
     table = pd.concat(tables, ignore_index=True)
     table.index = table.index.astype(str)
+    # A column of a file is of one kind: numbers beside classes become text.
+    if len({of["truth"].dtype.kind for of in predictions}) > 1:
+        predictions = [of.astype({"truth": str, "prediction": str}) for of in predictions]
     adata.uns[key_added] = {
         "scores": table,
         "predictions": pd.concat(predictions).set_axis(

@@ -65,12 +65,20 @@ def label_problem(table: pd.DataFrame, donors: np.ndarray, label: str, task: str
     if values.nunique() < 2:
         raise ValueError(f"labels_key={label!r} has one value only; there is nothing to predict.")
     if regression:
-        y, classes, score = _numbers(values, label), None, regression_scores
+        y, classes, score = _numbers(values, label), None, _score_numbers
     else:
         categories = pd.Categorical(values).remove_unused_categories()
         y, classes = categories.codes.astype(np.int64), [str(c) for c in categories.categories]
-        score = classification_scores
+        score = _score_classes
     return Problem(label, known, table.index[known], y, donors[known], classes, score)
+
+
+def _score_numbers(y_true: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
+    return regression_scores(y_true, held_out[:, 0], held_out[:, 1])
+
+
+def _score_classes(y_true: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
+    return classification_scores(y_true, held_out[..., 0], held_out[..., 1])
 
 
 def _numbers(values: pd.Series, label: str) -> np.ndarray:
@@ -124,9 +132,15 @@ def splits_of(problem: Problem, n_splits: int | str, n_repeats: int, seed: int) 
 def held_out_predictions(
     problem: Problem, representation: Representation, splits: list, progress: bool
 ) -> np.ndarray:
-    """Return held-out predictions of every repeat, ``(n_repeats, n, n_classes)`` or ``(R, n)``."""
-    shape = (len(splits), len(problem.y))
-    held_out = np.zeros(shape if problem.classes is None else (*shape, len(problem.classes)))
+    """Return held-out predictions of every repeat, and what their training sets say by themselves.
+
+    Of classes ``(R, n, n_classes, 2)``: probabilities, and frequencies in the training set. Of
+    numbers ``(R, n, 2)``: predictions, and means of the training set.
+    """
+    regression = problem.classes is None
+    # A column a class; a number is a column.
+    y = problem.y[:, None] if regression else np.eye(len(problem.classes))[problem.y]
+    held_out = np.zeros((len(splits), *y.shape, 2))
     jobs = [(r, *fold) for r, folds in enumerate(splits) for fold in folds]
     for repeat, train, test in track(jobs, "Training in folds", disable=not progress):
         known = problem.populations
@@ -138,22 +152,24 @@ def held_out_predictions(
         else:
             predictor = make_pipeline(*representation.steps, StandardScaler(), predictor)
         predictor.fit(features[train], problem.y[train], *noise[0])
-        if problem.classes is None:
-            held_out[repeat, test] = predictor.predict(features[test], *noise[1])
+        if regression:
+            held_out[repeat, test, 0, 0] = predictor.predict(features[test], *noise[1])
         else:
             seen = predictor.classes_
-            held_out[repeat, test[:, None], seen] = predictor.predict_proba(
+            held_out[repeat, test[:, None], seen, 0] = predictor.predict_proba(
                 features[test], *noise[1]
             )
-    return held_out
+        one_for_all = representation.name == "majority" and not regression
+        held_out[repeat, test, :, 1] = y[slice(None) if one_for_all else train].mean(0)
+    return held_out[:, :, 0] if regression else held_out
 
 
 def _predictor(problem: Problem, representation: Representation):
     if representation.name == "majority":
         if problem.classes is None:
             return DummyRegressor()
-        # One class for all folds: where it changes with the fold, the held-out class frequencies
-        # leak into pooled predictions and the AUC of a constant is no longer one half.
+        # One class for all folds: were it each fold's own, of two equal classes it would be the one
+        # that is held out less often, and its accuracy below one half.
         return DummyClassifier(strategy="constant", constant=np.bincount(problem.y).argmax())
     if representation.noise is not None:
         return NoisyRidge() if problem.classes is None else NoisyLogisticRegression()
@@ -165,7 +181,7 @@ def _predictor(problem: Problem, representation: Representation):
 def prediction_table(
     problem: Problem, representation: Representation, held_out: np.ndarray
 ) -> pd.DataFrame:
-    mean = held_out.mean(0)
+    mean = held_out.mean(0)[..., 0]
     table = pd.DataFrame(
         {
             "label": problem.label,
@@ -175,9 +191,7 @@ def prediction_table(
         }
     )
     if problem.classes is None:
-        return table.assign(
-            truth=problem.y.astype(str), prediction=mean.astype(str), probability=np.nan
-        )
+        return table.assign(truth=problem.y, prediction=mean, probability=np.nan)
     classes = np.array(problem.classes, dtype=object)
     return table.assign(
         truth=classes[problem.y],
