@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from numbers import Integral
+from os import PathLike
+
+from anndata import AnnData
 
 
 def listed(names: Iterable, limit: int = 10) -> str:
@@ -36,6 +39,17 @@ def require_choice(argument: str, value: object, options: Iterable[str]) -> None
     options = list(options)
     if value not in options:
         raise ValueError(unknown(argument, value, options, "the choices"))
+
+
+def require_type(argument: str, value: object, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Raise a ``TypeError`` unless ``value`` is of a kind, with the remedy for what is not."""
+    if isinstance(value, kinds):
+        return
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    wanted = " or ".join(("an " if k.__name__[0] in "AEIOU" else "a ") + k.__name__ for k in kinds)
+    if isinstance(value, str | PathLike) and AnnData in kinds:
+        remedy = f"Read the file first: anndata.read_h5ad({str(value)!r})."
+    raise TypeError(f"{argument} must be {wanted}, got {type(value).__name__}. {remedy}")
 
 
 def require_counts(**values: int) -> None:

@@ -5,10 +5,6 @@ Everything else imports from here, so that a new scvi-tools release is met in on
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from scvi import REGISTRY_KEYS, settings
 from scvi._types import AnnOrMuData
 from scvi.data import AnnDataManager
@@ -49,21 +45,8 @@ __all__ = [
     "settings",
     "setup_arguments",
     "state_of",
-    "unannounced",
     "without_pairing",
 ]
-
-
-@contextmanager
-def unannounced() -> Iterator[None]:
-    """Keep scvi-tools from announcing what it does to throw-away data; warnings remain."""
-    logger = logging.getLogger("scvi")
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def setup_arguments(registry: dict) -> dict:

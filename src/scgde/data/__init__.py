@@ -19,7 +19,14 @@ from ._fields import (
     label_key,
     require_constant,
 )
-from ._groups import SEPARATOR, as_keys, group_cells, population_table, text_categories
+from ._groups import (
+    SEPARATOR,
+    as_keys,
+    group_cells,
+    population_table,
+    require_label,
+    text_categories,
+)
 from ._index import PopulationIndex
 from ._modal_cells_field import ModalCellsField
 from ._modal_rows import ModalRows
@@ -33,7 +40,7 @@ from ._mudata_fields import (
     MuDataLabelField,
     MuDataSizeFactorField,
 )
-from ._normalize import as_dense, log_normalized
+from ._normalize import as_dense, is_counts, log_normalized
 from ._priors import (
     SET_PRIORS,
     KernelSets,
@@ -97,12 +104,14 @@ __all__ = [
     "clone_labels",
     "dense",
     "group_cells",
+    "is_counts",
     "label_key",
     "log_normalized",
     "padded_sets",
     "population_moments",
     "population_table",
     "require_constant",
+    "require_label",
     "row_source",
     "set_loader",
     "split_cells",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .._errors import listed
+from .._errors import listed, require
 
 SEPARATOR = "|"
 
@@ -149,7 +149,8 @@ def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> p
 
     Returns
     -------
-    DataFrame indexed by population, with ``n_cells`` first.
+    DataFrame indexed by population, with ``n_cells`` first; its ``attrs`` say why other columns are
+    not there, for :func:`require_label`.
 
     Examples
     --------
@@ -163,11 +164,21 @@ def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> p
     table = pd.DataFrame(
         {"n_cells": np.bincount(codes[codes >= 0], minlength=len(names))}, index=names
     )
+    left_out = {}
     for key in obs.columns:
         if key.startswith("_scvi") or key in table:
             continue
         values, levels = pd.factorize(obs[key])
-        if len(levels) == 0 or len(varying(codes, values)):
+        mixed = varying(codes, values)
+        if not len(levels):
+            left_out[key] = "has no values"
+            continue
+        if len(mixed):
+            own = levels[np.unique(values[(codes == mixed[0]) & (values >= 0)])]
+            left_out[key] = (
+                f"varies within populations ({len(mixed)} of {len(names)}): "
+                f"{str(names[mixed[0]])!r} has {listed(own, 4)}. It must be constant within each"
+            )
             continue
         first = np.full(len(names), -1)
         known = (codes >= 0) & (values >= 0)
@@ -177,4 +188,42 @@ def population_table(obs: pd.DataFrame, codes: np.ndarray, names: pd.Index) -> p
             table[key] = pd.Categorical(table[key]).remove_unused_categories()
         elif pd.api.types.is_numeric_dtype(obs[key].dtype):
             table[key] = pd.to_numeric(table[key])
+    table.attrs["left_out"] = left_out
     return table
+
+
+def require_label(argument: str, key: str, table: pd.DataFrame) -> None:
+    """Raise unless ``key`` is a column of a table of populations, and say why it is not.
+
+    Parameters
+    ----------
+    argument
+        What the key was given as.
+    key
+        Name of a column.
+    table
+        As from :func:`population_table`.
+
+    Raises
+    ------
+    KeyError
+        If the column is absent, has no values or varies within populations.
+    TypeError
+        If ``key`` is no string.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import scgde
+    >>> obs = pd.DataFrame({"donor": list("aab"), "cell": ["T", "B", "T"]})
+    >>> table = scgde.data.population_table(obs, *scgde.data.group_cells(obs, ["donor"]))
+    >>> scgde.data.require_label("color", "donor", table)
+    >>> table.attrs["left_out"]["cell"]
+    "varies within populations (1 of 2): 'a' has 'T', 'B'. It must be constant within each"
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"{argument}={key!r} must be the name of one column.")
+    reason = table.attrs.get("left_out", {}).get(key)
+    if reason is not None:
+        raise KeyError(f"{argument}={key!r} {reason}.")
+    require(argument, key, table.columns, "the columns constant within populations")

@@ -5,6 +5,28 @@ import scipy.sparse as sp
 
 Matrix = np.ndarray | sp.csr_matrix
 
+_LOOKED_AT = 1_000
+
+
+def is_counts(x: Matrix) -> bool:
+    """Return whether the first thousand cells are whole numbers, zero or above.
+
+    Parameters
+    ----------
+    x
+        Values ``(n_cells, n_genes)``, in memory or backed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import scgde
+    >>> scgde.data.is_counts(np.array([[0, 2.0]])), scgde.data.is_counts(np.array([[0.5, 1.0]]))
+    (True, False)
+    """
+    rows = x[:_LOOKED_AT]
+    values = rows.data if sp.issparse(rows) else np.asarray(rows).ravel()
+    return bool(((values >= 0) & (values == np.round(values))).all())
+
 
 def log_normalized(x: Matrix) -> Matrix:
     """Return ``log(1 + 10^4 x / total)`` of counts ``(n_cells, n_genes)``, cell by cell.

@@ -13,7 +13,8 @@ from anndata.utils import make_index_unique
 from scipy.io import mmread
 
 from .._errors import listed, require, require_counts
-from ._recipes import is_counts, with_variable_genes
+from ..data import is_counts
+from ._recipes import with_variable_genes
 
 _COLUMNS = {
     "Library": "library",

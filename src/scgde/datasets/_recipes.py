@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 from anndata import AnnData
 
 from .._errors import require_counts
-
-_LOOKED_AT = 1_000
+from ..data import is_counts
 
 
 def variable_log_counts(
@@ -124,10 +122,3 @@ def counts_in_x(adata: AnnData) -> AnnData:
     return AnnData(
         adata.raw.X.copy(), obs=adata.obs.copy(), var=adata.raw.var.copy(), uns=dict(adata.uns)
     )
-
-
-def is_counts(x: np.ndarray | sp.spmatrix) -> bool:
-    """Return whether the first thousand rows are whole numbers, zero or above."""
-    rows = x[:_LOOKED_AT]
-    values = rows.data if sp.issparse(rows) else np.asarray(rows).ravel()
-    return bool(((values >= 0) & (values == np.round(values))).all())

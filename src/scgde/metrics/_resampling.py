@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 from rich.progress import track
 from scipy.stats import t as student_t
 
 from .._errors import require_counts
-from ..data import as_dense, log_normalized
+from ..data import as_dense, is_counts, log_normalized
 from ._two_sample import QUANTITIES, Sample, compare_samples
 
 Matrix = np.ndarray | sp.spmatrix | sp.sparray | pd.DataFrame
@@ -91,9 +92,11 @@ def resampling_report(
 
     Raises
     ------
+    TypeError
+        If ``real`` or ``generated`` is an AnnData.
     ValueError
-        If the features differ, a value is not finite (or negative, of counts), there are fewer
-        than 20 cells on a side, or no feature of the real cells varies.
+        If the features differ, ``log_normalize`` is asked for of what is not counts, a value is not
+        finite, there are fewer than 20 cells on a side, or no feature of the real cells varies.
 
     Examples
     --------
@@ -114,6 +117,11 @@ def resampling_report(
         _draw(argument, x, max_cells, rng)
         for argument, x in (("real", real), ("generated", generated))
     )
+    if log_normalize and not is_counts(real):
+        raise ValueError(
+            "real is not counts (whole numbers, zero or above), but log_normalize=True is for "
+            "counts: pass the layer that holds them, or leave it out."
+        )
     if real.shape[1] != generated.shape[1]:
         raise ValueError(
             f"real has {real.shape[1]} features and generated {generated.shape[1]}; they must be "
@@ -149,6 +157,8 @@ def resampling_report(
 
 def _draw(argument: str, x: Matrix, max_cells: int, rng: np.random.Generator) -> np.ndarray:
     """Return at most ``max_cells`` cells as a dense array, once they are known to be sound."""
+    if isinstance(x, AnnData):
+        raise TypeError(f"{argument} is an AnnData; pass its matrix, such as {argument}.X.")
     x = x.tocsr() if sp.issparse(x) else np.asarray(x)
     if x.ndim != 2:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._errors import require_counts
+from .._errors import require_counts, require_type
 from .._scvi import X_KEY, AnnDataManager, BaseModelClass, release, setup_arguments, state_of
 from ..data import (
     POPULATION_KEY,
@@ -21,7 +21,7 @@ from ..data import (
     row_source,
     split_cells,
 )
-from ..train import SetTrainingPlan, fit
+from ..train import SetTrainingPlan, fit, require_train_arguments
 from ._after_training import end_training
 from ._saving import SavingMixin
 from ._setup import refuse_view, register
@@ -86,11 +86,7 @@ class CellModel(SavingMixin, BaseModelClass):
         **kwargs: object,
     ) -> None:
         """Register the cells, their populations and further fields."""
-        if not isinstance(adata, AnnData):
-            raise TypeError(
-                f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass one "
-                "modality: mdata.mod[...]."
-            )
+        require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
         refuse_view(adata, "adata")
         groups = GroupField(POPULATION_KEY, "population_key", as_keys(population_key))
         register(cls, adata, CellsField(layer, use_rep), [groups, *fields], arguments, **kwargs)
@@ -150,6 +146,7 @@ class CellModel(SavingMixin, BaseModelClass):
         KeyboardInterrupt
             After Ctrl-C, once the model is usable.
         """
+        require_train_arguments(plan_kwargs, trainer_kwargs)
         n_steps = max_epochs * STEPS_PER_EPOCH if max_steps is None else max_steps
         require_counts(max_epochs=max_epochs, max_steps=n_steps, batch_size=batch_size)
         seed = self.seed_ if seed is None else seed
@@ -252,6 +249,10 @@ class CellModel(SavingMixin, BaseModelClass):
         if adata is None and self.adata is None:
             raise ValueError(
                 "The model has no data attached: pass adata, or load the model with adata=..."
+            )
+        if adata is not None:
+            require_type(
+                "adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna']."
             )
         return super()._validate_anndata(adata, copy_if_view)
 

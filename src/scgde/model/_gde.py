@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from .._errors import listed, require
+from .._errors import listed, require, require_counts, require_type
 from .._scvi import X_KEY, AnnDataManager, as_new, field_of, release, setup_arguments, state_of
 from ..data import (
     BATCH_KEY,
@@ -131,6 +131,9 @@ class GDE(
         seed: int = 0,
         registry: dict | None = None,
     ):
+        if adata is not None:
+            require_type("adata", adata, (AnnData, MuData), "Set it up first, then pass it.")
+        require_counts(n_latent=n_latent, n_hidden=n_hidden)
         super().__init__(adata, registry)
         self.seed_, self.n_latent_, self.steps_done_ = seed, n_latent, 0
         self.training_runs_: list[dict] = []
@@ -316,6 +319,8 @@ class GDE(
             raise ValueError(
                 "The model has no data attached: pass adata, or load the model with adata=..."
             )
+        if adata is not None:
+            require_type("adata", adata, (AnnData, MuData), "Pass the cells themselves.")
         return super()._validate_anndata(adata, copy_if_view)
 
     def _validated_manager(self, adata: AnnData | MuData | None = None) -> AnnDataManager:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from anndata import AnnData
 
-from .._errors import listed, require
+from .._errors import listed, require, require_type
 from .._scvi import BaseAnnDataField
 from ..data import (
     BATCH_KEY,
@@ -15,7 +15,7 @@ from ..data import (
     as_keys,
     text_categories,
 )
-from ._setup import SetupMixin, refuse_view, register
+from ._setup import SetupMixin, refuse_view, register, warn_of_counts_elsewhere
 
 
 class PerturbationSetupMixin(SetupMixin):
@@ -61,11 +61,7 @@ class PerturbationSetupMixin(SetupMixin):
             If a covariate has no control cells, ``adata`` is a view, or values are not finite.
         """
         arguments = cls._get_setup_method_args(**locals())
-        if not isinstance(adata, AnnData):
-            raise TypeError(
-                f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a "
-                "modality: mdata.mod['rna']."
-            )
+        require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
         refuse_view(adata, "adata")
         keys = [perturbation_key, *as_keys(covariate_key)]
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "perturbation_key", keys)]
@@ -78,6 +74,8 @@ class PerturbationSetupMixin(SetupMixin):
             fields[0].validate_field(adata)
             _require_control(adata, perturbation_key, str(control), covariate_key)
         register(cls, adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
+        if layer is None and use_rep is None and kwargs.get("source_registry") is None:
+            warn_of_counts_elsewhere(adata)
 
     @classmethod
     def setup_mudata(cls, *args: object, **kwargs: object) -> None:

@@ -174,6 +174,11 @@ class SamplingMixin(BaseModelClass):
 
     def _codes(self, populations, adata, batch) -> tuple[pd.DataFrame, list[np.ndarray] | None]:
         """Return embeddings, and for each the batch codes to choose from."""
+        if isinstance(populations, pd.Series) and populations.dtype.kind == "f":
+            raise TypeError(
+                "populations is a Series of numbers: give one embedding as a row of a DataFrame, "
+                f"embedding.loc[[{populations.name!r}]]."
+            )
         numbers = isinstance(populations, np.ndarray) and populations.ndim == 2
         given = numbers or isinstance(populations, pd.DataFrame)
         if given:

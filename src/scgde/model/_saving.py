@@ -10,7 +10,8 @@ from pathlib import Path
 from anndata import AnnData
 from mudata import MuData
 
-from .._errors import listed
+from .._errors import listed, require_type
+from .._logging import quiet
 from .._scvi import MODEL_FILE, X_KEY, BaseModelClass, state_of
 
 
@@ -98,6 +99,8 @@ class SavingMixin(BaseModelClass):
         FileNotFoundError, ValueError
             If there is no model, the file is damaged, or the data does not fit.
         """
+        if adata is not None:
+            require_type("adata", adata, (AnnData, MuData, bool), "Pass the cells, or None.")
         file = Path(dir_path) / f"{prefix or ''}{MODEL_FILE}"
         if not file.exists():
             present = sorted(p.name for p in Path(dir_path).glob("*"))
@@ -120,7 +123,10 @@ class SavingMixin(BaseModelClass):
                 # Its features are checked by the model's own fields; that it may lack some of
                 # several modalities, scvi-tools does not know.
                 warnings.filterwarnings("ignore", "`var_names` for the loaded `model` does not")
-            return super().load(str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs)
+            with quiet("scvi"):  # which calls any file that is there "already downloaded"
+                return super().load(
+                    str(dir_path), adata, accelerator, device, prefix=prefix, **kwargs
+                )
 
     @classmethod
     def _lacks_a_modality(cls, mdata: MuData, dir_path: str, prefix: str | None) -> bool:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
-from .._errors import listed, require
+from .._errors import listed, require, require_type
 from .._scvi import AnnDataManager, BaseAnnDataField, BaseModelClass, without_pairing
 from ..data import (
     BATCH_KEY,
@@ -27,6 +28,7 @@ from ..data import (
     SizeFactorField,
     as_keys,
     group_cells,
+    is_counts,
     require_constant,
 )
 
@@ -84,11 +86,7 @@ class SetupMixin(BaseModelClass):
             no cell belongs to a population.
         """
         arguments = cls._get_setup_method_args(**locals())
-        if not isinstance(adata, AnnData):
-            raise TypeError(
-                f"adata must be an AnnData, got {type(adata).__name__}. "
-                "For a MuData use setup_mudata."
-            )
+        require_type("adata", adata, AnnData, "For a MuData use setup_mudata.")
         refuse_view(adata, "adata")
         populations = as_keys(population_key)
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "population_key", populations)]
@@ -100,6 +98,8 @@ class SetupMixin(BaseModelClass):
             fields.append(SizeFactorField(size_factor_key))
         fields += [LabelField(key) for key in as_keys(labels_key or [])]
         register(cls, adata, CellsField(layer, use_rep), fields, arguments, **kwargs)
+        if layer is None and use_rep is None and kwargs.get("source_registry") is None:
+            warn_of_counts_elsewhere(adata)
 
     @classmethod
     def setup_mudata(
@@ -221,6 +221,20 @@ def register(
     )
     manager.register_fields(data, source_registry)
     cls.register_manager(manager)
+
+
+def warn_of_counts_elsewhere(adata: AnnData) -> None:
+    """Warn where ``.X``, which is modelled, is not counts while a layer is."""
+    if is_counts(adata.X):
+        return
+    layers = [name for name, matrix in adata.layers.items() if is_counts(matrix)]
+    if layers:
+        warnings.warn(
+            "adata.X is not counts and is modelled as real numbers, but "
+            f"adata.layers[{layers[0]!r}] holds counts. To model these, pass layer={layers[0]!r}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def refuse_view(data: AnnData | MuData, argument: str) -> None:

@@ -20,7 +20,7 @@ from ..data import (
     total_counts,
 )
 from ..nn import moments
-from ..train import SetTrainingPlan, fit
+from ..train import SetTrainingPlan, fit, require_train_arguments
 from ._after_training import end_training
 
 STEPS_PER_EPOCH = 100
@@ -100,6 +100,7 @@ class TrainingMixin(BaseModelClass):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "trainer_kwargs")}
         # Kept with the model, so plain values only: no callbacks or loggers.
         arguments |= {k: v for k, v in trainer_kwargs.items() if _is_plain(v)}
+        require_train_arguments(plan_kwargs, trainer_kwargs)
         require_positive(
             max_epochs=max_epochs,
             populations_per_batch=populations_per_batch,

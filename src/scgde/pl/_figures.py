@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
 
 from .._errors import require
-from ..data import as_dense, group_cells, log_normalized, population_table
+from ..data import as_dense, is_counts, log_normalized
 
 # Okabe & Ito (2008): told apart with every common colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -53,107 +53,12 @@ def training_curve(history: Mapping[str, pd.DataFrame], ax: Axes | None = None) 
     return ax
 
 
-def population_map(
-    adata: AnnData,
-    color: str | None = None,
-    *,
-    embedding_key: str = "gde",
-    annotate: bool = False,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw populations on the first two principal components of their embeddings.
-
-    Parameters
-    ----------
-    adata
-        Cells after ``tl.embed_populations``, or populations from ``model.get_population_adata``.
-    color
-        Column of ``.obs``, constant within populations, to colour by.
-    embedding_key
-        Where ``tl.embed_populations`` wrote, for cells.
-    annotate
-        Write each population's name beside it.
-    ax
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    The axes: a point a population, its area by its number of cells.
-
-    Raises
-    ------
-    KeyError
-        If the embedding or the column is absent, or the column varies within populations.
-
-    Examples
-    --------
-    >>> import scgde
-    >>> adata = scgde.datasets.normal_populations(12, 40)
-    >>> scgde.model.GDE.setup_anndata(adata, "population")
-    >>> model = scgde.model.GDE(adata, n_latent=4, n_hidden=16)
-    >>> model.train(max_steps=2, enable_progress_bar=False)
-    >>> scgde.tl.embed_populations(adata, model)
-    >>> ax = scgde.pl.population_map(adata, color="mean")
-    >>> ax.get_title()
-    'Populations (area: number of cells)'
-    """
-    if "gde_params" in adata.uns:
-        table, embedding, n_cells = adata.obs, np.asarray(adata.X), adata.obs["n_cells"].to_numpy()
-    else:
-        require("embedding_key", embedding_key, adata.uns.keys(), "adata.uns")
-        result = adata.uns[embedding_key]
-        embedding, n_cells = result["embedding"].to_numpy(), np.asarray(result["n_cells"])
-        keys = list(result["params"]["population_key"])
-        table = population_table(adata.obs, *group_cells(adata.obs, keys))
-        table = table.loc[result["embedding"].index]
-    pca = PCA(2).fit(embedding)
-    xy, share = pca.transform(embedding), 100 * pca.explained_variance_ratio_
-    ax = _axes(ax)
-    size = 15 + 150 * n_cells / n_cells.max()
-    if color is None:
-        ax.scatter(*xy.T, s=size, color=PALETTE[0], alpha=0.8, linewidth=0)
-    else:
-        require("color", color, table.columns, "adata.obs")
-        values = table[color]
-        if pd.api.types.is_numeric_dtype(values.dtype):
-            points = ax.scatter(*xy.T, s=size, c=values, cmap="viridis", alpha=0.8, linewidth=0)
-            ax.figure.colorbar(points, ax=ax, label=color)
-        else:
-            for i, level in enumerate(pd.Categorical(values).categories):
-                at = (values == level).to_numpy()
-                ax.scatter(
-                    *xy[at].T,
-                    s=size[at],
-                    color=PALETTE[i % 8],
-                    label=str(level),
-                    alpha=0.8,
-                    linewidth=0,
-                )
-            unknown = values.isna().to_numpy()
-            if unknown.any():
-                ax.scatter(
-                    *xy[unknown].T, s=size[unknown], color="0.7", label="unknown", linewidth=0
-                )
-            legend = ax.legend(title=color, frameon=False)
-            for handle in legend.legend_handles:
-                handle.set_sizes([40])
-    if annotate:
-        for name, point in zip(table.index, xy, strict=True):
-            ax.annotate(str(name), point, fontsize=6, xytext=(4, 3), textcoords="offset points")
-    ax.set(
-        xlabel=f"embedding PC1 ({share[0]:.0f} %)",
-        ylabel=f"embedding PC2 ({share[1]:.0f} %)",
-        title="Populations (area: number of cells)",
-    )
-    return ax
-
-
 def resampled_cells(
     real: AnnData,
     generated: AnnData,
     *,
     layer: str | None = None,
-    log_normalize: bool = True,
+    log_normalize: bool | None = None,
     n_cells: int = 1_000,
     seed: int = 0,
     axes: tuple[Axes, Axes] | None = None,
@@ -167,7 +72,7 @@ def resampled_cells(
     layer
         Layer of the real cells that the model was trained on; ``.X`` by default.
     log_normalize
-        Draw ``log(1 + 10^4 x / total)``; for counts.
+        Draw ``log(1 + 10^4 x / total)``; by default where both are counts.
     n_cells
         Points of each kind at most, drawn at random.
     seed
@@ -179,6 +84,14 @@ def resampled_cells(
     -------
     Axes of the map (two principal components of the real cells) and of the variances, a point a
     feature.
+
+    Raises
+    ------
+    KeyError
+        If there is no such layer.
+    ValueError
+        If generated cells are counts and the real ones are not, or ``log_normalize`` is asked for
+        of what is not counts.
 
     Examples
     --------
@@ -193,10 +106,20 @@ def resampled_cells(
     >>> right.get_xlabel()
     'variance of log-normalised counts, real'
     """
-    x, y = (
-        _matrix(m, log_normalize)
-        for m in (real.X if layer is None else real.layers[layer], generated.X)
-    )
+    if layer is not None:
+        require("layer", layer, real.layers.keys(), "real.layers")
+    matrices = real.X if layer is None else real.layers[layer], generated.X
+    real_counts, generated_counts = map(is_counts, matrices)
+    if generated_counts and not real_counts:
+        raise ValueError(
+            "generated holds counts, real does not: name the layer that the model was set up with, "
+            "layer='counts'."
+        )
+    if log_normalize is None:
+        log_normalize = real_counts and generated_counts
+    if log_normalize and not real_counts:
+        raise ValueError("log_normalize=True is for counts, which real are not: leave it out.")
+    x, y = (_matrix(m, log_normalize) for m in matrices)
     if axes is None:
         axes = tuple(plt.subplots(1, 2, figsize=(9, 4), layout="constrained")[1])
     rng = np.random.default_rng(seed)

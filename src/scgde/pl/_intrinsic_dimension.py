@@ -7,7 +7,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from .._errors import require
-from ..data import group_cells, population_table
+from ..data import group_cells, population_table, require_label
 from ._figures import PALETTE
 
 _MAX_NAMES = 60
@@ -85,7 +85,7 @@ def _groups(adata: AnnData, keys: list[str], color: str | None) -> pd.Series:
     table = population_table(adata.obs, *group_cells(adata.obs, keys))
     if color is None:
         return pd.Series("all", index=table.index)
-    require("color", color, table.columns, "the columns constant within populations")
+    require_label("color", color, table)
     return table[color].astype(object).where(table[color].notna(), "unknown").astype(str)
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import listed, require, require_choice
-from .._scvi import unannounced
-from ..data import as_keys
+from .._logging import quiet
+from ..data import as_keys, require_label
 from ..metrics import scores_with_intervals
 from ..model import GDE
 from ..stats import completed_noise
@@ -34,7 +34,7 @@ def classify_populations(
     model: GDE | None = None,
     donor_key: str | None = None,
     cell_type_key: str | None = None,
-    baselines: Iterable[str] | None = None,
+    baselines: str | Iterable[str] | None = None,
     task: Literal["auto", "classification", "regression"] = "auto",
     errors_in_variables: bool = False,
     n_splits: int | Literal["leave-one-out"] = 5,
@@ -134,7 +134,7 @@ def classify_populations(
     references = _baselines(study, baselines, cell_type_key, seed)
     tables, predictions = [], []
     for label in as_keys(labels_key):
-        require("labels_key", label, study.table.columns, "the columns constant within populations")
+        require_label("labels_key", label, study.table)
         if setting != "inductive" and label in study.params["label_head_keys"]:
             raise ValueError(
                 f"labels_key={label!r}: the embedding was trained on this label, held-out "
@@ -239,7 +239,7 @@ class _Folds:
         cells = self.adata[np.isin(self.study.cells.index.codes, train)]
         fold = self.model.refit(cells.to_memory() if self.adata.isbacked else cells.copy())
         try:
-            with unannounced():
+            with quiet("scvi"):
                 found = fold.get_population_embedding(
                     self.adata, return_covariance=self.covariance, enable_progress_bar=False
                 )
@@ -258,7 +258,7 @@ def _baselines(
     if names is None:
         names = list(BASELINES) if study.cells is not None else ["majority"]
         names = [n for n in names if n != "composition" or cell_type_key is not None]
-    names = list(names)
+    names = as_keys(names)
     for name in names:
         require_choice("baselines", name, BASELINES)
     if study.cells is None:
@@ -270,6 +270,8 @@ def _baselines(
         cells = Cells(None, study.table.index, False, study.table)
         return [BASELINES[name](cells) for name in names]
     if "composition" in names:
+        if cell_type_key is None:
+            raise ValueError("baselines='composition' counts cell types: pass cell_type_key.")
         require("cell_type_key", cell_type_key, study.cells.obs.columns, "adata.obs")
     moments = population_moments(study.cells)
     return [

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from rich.progress import track
 
-from .._errors import require_choice, require_counts, require_zero_or_more
+from .._errors import require_choice, require_counts, require_type, require_zero_or_more
 from ..data import as_keys
 from ..model import GDE
 from ._clonal_representations import ClonalEmbedding, clonal_baselines
@@ -153,10 +153,7 @@ def clonal_mutual_information(
     estimators = as_keys(estimators)
     for name in estimators:
         require_choice("estimators", name, ESTIMATORS)
-    if not isinstance(adata, AnnData):
-        raise TypeError(
-            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality."
-        )
+    require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
     sets = clonal_sets(adata, clone_key, time_key, early, late, min_cells)
     if setting != "transductive" and n_splits < 2:
         raise ValueError(f"n_splits={n_splits} holds no clones out: setting={setting!r} needs two.")

@@ -8,7 +8,8 @@ import numpy as np
 from anndata import AnnData
 
 from .._errors import listed, require, require_choice
-from .._scvi import as_new, forget, unannounced
+from .._logging import quiet
+from .._scvi import as_new, forget
 from ..data import CellsField, as_keys, cells_of
 from ..data._groups import SEPARATOR
 from ..model import GDE
@@ -139,7 +140,7 @@ class ClonalEmbedding:
         cells.obs = cells.obs.drop(columns=[k for k in labels if k in cells.obs])
         cells.obs[clone_key], cells.obs[time_key] = clone, side
         try:
-            with unannounced():
+            with quiet("scvi"):
                 embedding = model.get_population_embedding(cells, enable_progress_bar=False)
         finally:
             forget(model, cells)

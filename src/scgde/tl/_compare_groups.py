@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from .._errors import listed, require
-from ..data._groups import text_categories
+from ..data import require_label, text_categories
 from ..stats import contrast_distances, contrast_test, fit_groups
 from ._compare_common import Comparison, Units, leading_axes, unit_length
 from ._populations import Populations, require_donors, sorted_codes
@@ -122,8 +122,8 @@ def _warn_of_spread(x: np.ndarray, units: Units, contrasts: np.ndarray, names: p
 
 def _group_units(populations: Populations, groupby: str, block_key: str | None) -> Units:
     """Return donors by group, with their blocks."""
-    donor_key, known = populations.donor_key, "the columns constant within populations"
-    require("groupby", groupby, populations.table.columns, known)
+    donor_key = populations.donor_key
+    require_label("groupby", groupby, populations.table)
     column = text_categories(populations.table[groupby])
     levels = np.asarray(column.categories, dtype=object)
     if len(levels) < 2:
@@ -134,7 +134,7 @@ def _group_units(populations: Populations, groupby: str, block_key: str | None) 
     require_donors(populations, group >= 0, groupby)
     block = np.zeros(len(group), dtype=int)
     if block_key is not None:
-        require("block_key", block_key, populations.table.columns, known)
+        require_label("block_key", block_key, populations.table)
         block = sorted_codes(populations.table[block_key])
         if (block[group >= 0] < 0).any():
             raise ValueError(

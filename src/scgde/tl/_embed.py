@@ -4,6 +4,7 @@ import numpy as np
 from anndata import AnnData
 from mudata import MuData
 
+from .._errors import require_type
 from ..model import GDE
 
 
@@ -47,6 +48,15 @@ def embed_populations(
     ``.obsm["X_" + key_added]``
         For each cell its population's vector; NaN for cells in no population.
 
+    Raises
+    ------
+    KeyError, ValueError
+        If the data does not fit the model.
+    RuntimeError
+        If the model is not trained.
+    TypeError
+        If ``model`` is no :class:`~scgde.model.GDE`.
+
     Examples
     --------
     >>> import scgde
@@ -58,6 +68,9 @@ def embed_populations(
     >>> adata.uns["gde"]["embedding"].shape, adata.obsm["X_gde"].shape
     ((15, 8), (5494, 8))
     """
+    require_type("model", model, GDE, "The order is embed_populations(adata, model).")
+    if not model.is_trained_:
+        raise RuntimeError("The model is not trained: call model.train() first.")
     adata = adata.copy() if copy else adata
     if covariance is None:
         covariance = model.module.encoder.streams

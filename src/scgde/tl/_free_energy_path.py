@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
-from .._errors import require, require_counts, require_positive
+from .._errors import require, require_counts, require_positive, require_type
 from ..data import group_cells, text_categories
 from ..stats import KernelEnergy, arc_length, evenly_spaced, string_method
 
@@ -245,10 +245,7 @@ def free_energy_path(
 
 
 def _require_writable(adata: AnnData, key_added: str) -> None:
-    if not isinstance(adata, AnnData):
-        raise TypeError(
-            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality."
-        )
+    require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
     before = adata.uns.get(key_added)
     if isinstance(before, Mapping) and "barriers" in before:
         return

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from rich.progress import track
 
-from .._errors import require_choice, require_counts, require_zero_or_more
+from .._errors import require_choice, require_counts, require_type, require_zero_or_more
 from ..data import PopulationIndex, as_keys, population_table
 from ..metrics._local_dimension import LOCAL_METHODS
 from ..model._setup import refuse_view
@@ -171,8 +171,7 @@ def intrinsic_dimension(
         require_counts(n_nulls=n_nulls)
         if n_nulls < 2:
             raise ValueError(f"n_nulls={n_nulls!r} must be 2 or more, to know the nulls' spread.")
-    if not isinstance(adata, AnnData):
-        raise TypeError(f"adata must be an AnnData, got {type(adata).__name__}; pass a modality.")
+    require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
     refuse_view(adata, "adata")
     index, cells, n_cells = population_cells(
         adata, population_key, layer, use_rep, n_components, n_cells

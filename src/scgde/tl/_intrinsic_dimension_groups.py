@@ -9,8 +9,8 @@ import pandas as pd
 from scipy.stats import t as student_t
 from scipy.stats import ttest_ind
 
-from .._errors import listed, require
-from ..data import text_categories
+from .._errors import listed
+from ..data import require_label, text_categories
 from ..stats import contrast_test, fit_groups
 from ._compare_common import Units
 from ._compare_groups import require_contrasts
@@ -53,7 +53,7 @@ def group_units(
     """
     for argument, key in (("groupby", groupby), ("donor_key", donor_key), ("block_key", block_key)):
         if key is not None:
-            require(argument, key, table.columns, "the columns constant within populations")
+            require_label(argument, key, table)
     levels = text_categories(table[groupby])
     member = has_estimate & (levels.codes >= 0)
     donor = table.index.to_series() if donor_key is None else table[donor_key]

@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from .._errors import listed, require
+from .._errors import listed, require, require_type
 from ..data import (
     PopulationIndex,
     RowSource,
@@ -118,11 +118,7 @@ def read_screen(adata: AnnData, model: PerturbationGDE) -> Screen:
     RuntimeError
         If the model is not trained.
     """
-    if not isinstance(adata, AnnData):
-        raise TypeError(
-            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass a modality: "
-            "mdata.mod['rna']."
-        )
+    require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
     if not hasattr(model, "perturbation_key"):
         raise TypeError(
             f"model must be a PerturbationGDE, got {type(model).__name__}. Set one up with "

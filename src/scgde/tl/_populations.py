@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._errors import listed, require
-from ..data import PopulationIndex, cells_of, group_cells, population_table
+from .._errors import listed, require_type
+from ..data import PopulationIndex, cells_of, group_cells, population_table, require_label
 from ..model import GDE
 from ..stats import completed_noise
 from ._representations import Cells
@@ -45,12 +45,13 @@ def embedded_populations(
         If a key is absent, ``adata`` is no AnnData, populations changed since they were embedded,
         or an embedding is not finite.
     """
-    if not isinstance(adata, AnnData):
-        raise TypeError(
-            f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass the "
-            "populations, model.get_population_adata(mdata), where no cells and no covariances "
-            "are needed; else a model and an embedding of one modality, an AnnData."
-        )
+    require_type(
+        "adata",
+        adata,
+        AnnData,
+        "Of a MuData pass the populations, model.get_population_adata(mdata), where no cells and "
+        "no covariances are needed; else a model and an embedding of one modality, an AnnData.",
+    )
     embedding = covariance = cells = None
     if model is None and "gde_params" in adata.uns:
         params, table = adata.uns["gde_params"], adata.obs
@@ -74,7 +75,7 @@ def embedded_populations(
         _require_finite(embedding)
     donor_key = donor_key or params["donor_key"] or None
     if donor_key is not None:
-        require("donor_key", donor_key, table.columns, "the columns constant within populations")
+        require_label("donor_key", donor_key, table)
     donors = sorted_codes(table.index if donor_key is None else table[donor_key])
     return Populations(table, embedding, covariance, donor_key, donors, dict(params), cells)
 

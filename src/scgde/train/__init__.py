@@ -1,5 +1,6 @@
 """The Lightning training plan and how it is run."""
 
+from ._arguments import require_train_arguments
 from ._dpa import DPAFit, fit_dpa, initialize_members, keep_best_starts, level_scores
 from ._fit import BestWeights, auto_precision, fit
 from ._plan import SetTrainingPlan
@@ -14,4 +15,5 @@ __all__ = [
     "initialize_members",
     "keep_best_starts",
     "level_scores",
+    "require_train_arguments",
 ]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import warnings
@@ -12,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
+from .._logging import quiet
 from .._scvi import Trainer, parse_device_args
 from ..nn import seeded
 from ._plan import SetTrainingPlan
@@ -129,7 +129,7 @@ def fit(
         "check_val_every_n_epoch": 1 if validation_loader is not None else None,
         "use_distributed_sampler": False,  # the set sampler draws for each rank by itself
     }
-    with _quiet("lightning.pytorch"):
+    with quiet("lightning.pytorch"):
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
@@ -144,8 +144,9 @@ def fit(
     plan.module.train()  # Lightning keeps the mode that it finds
     if device.type == "cuda":
         torch.cuda.init()  # its generator is seeded below
-    with seeded(seed), _quiet("lightning.pytorch"), warnings.catch_warnings():
+    with seeded(seed), quiet("lightning.pytorch"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
+        warnings.filterwarnings("ignore", ".*LeafSpec")  # a matter between Lightning and torch
         try:
             trainer.fit(plan, train_loader, validation_loader)
         except (KeyboardInterrupt, SystemExit):
@@ -158,23 +159,3 @@ def fit(
         best.restore(plan)
     plan.module.eval().to(device)  # Lightning leaves it on the CPU
     return getattr(trainer.logger, "history", {}), trainer.global_step, interrupted
-
-
-class _quiet:
-    """Silence a logger's notices (not its warnings) for a while."""
-
-    def __init__(self, *names: str):
-        self.loggers = [
-            logger
-            for name, logger in logging.root.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger) and name.startswith(names)
-        ]
-
-    def __enter__(self):
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.WARNING)
-
-    def __exit__(self, *error: object):
-        for logger, level in zip(self.loggers, self.levels, strict=True):
-            logger.setLevel(level)
