@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData
 
 from scgde.metrics import resampling_report
 
@@ -138,6 +139,7 @@ def test_real_values_without_zeros_and_two_features():
         ({"min_cells": 31}, "min_cells=31"),
         ({"max_cells": 10}, "max_cells=10"),
         ({"generated": -np.ones((30, 3)), "log_normalize": True}, "generated has negative"),
+        ({"real": np.full((30, 3), 0.5), "log_normalize": True}, "real is not counts"),
         ({"n_splits": 1}, "n_splits=1"),
     ],
 )
@@ -149,3 +151,9 @@ def test_mistakes_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         report(**arguments)
+
+
+def test_matrices_are_asked_for():
+    cells = AnnData(np.ones((30, 3)))
+    with pytest.raises(TypeError, match=r"real is an AnnData; pass its matrix, such as real\.X"):
+        report(cells, cells)

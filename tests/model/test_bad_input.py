@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,6 +173,62 @@ def test_bad_training_arguments(patients, arguments, match):
         fit(GDE(patients, n_latent=4, n_hidden=8), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"lr": 1e-3}, r"plan_kwargs=\{'lr': 0.001\}"),
+        ({"plan_kwargs": {"learning_rate": 1e-3}}, "'lr'"),
+        ({"batchsize": 128}, "no argument 'batchsize'"),
+    ],
+)
+def test_training_arguments_that_are_none(patients, arguments, match):
+    GDE.setup_anndata(patients, population_key="donor")
+    with pytest.raises(TypeError, match=match):
+        fit(GDE(patients, n_latent=4, n_hidden=8), **arguments)
+    scgde.model.RegularizedAE.setup_anndata(patients)
+    with pytest.raises(TypeError, match=match):
+        scgde.model.RegularizedAE(patients).train(**(arguments | {"max_steps": 1}))
+
+
+def test_sizes_of_a_model(patients):
+    GDE.setup_anndata(patients, population_key="donor")
+    with pytest.raises(ValueError, match="n_latent=0"):
+        GDE(patients, n_latent=0)
+    with pytest.raises(TypeError, match="n_hidden='16'"):
+        GDE(patients, n_hidden="16")
+
+
+def test_what_is_no_data(trained, tmp_path):
+    file = r"anndata.read_h5ad\('a.h5ad'\)"
+    with pytest.raises(TypeError, match=file):
+        GDE("a.h5ad")
+    with pytest.raises(TypeError, match=file):
+        trained.get_population_embedding("a.h5ad")
+    with pytest.raises(TypeError, match="got list"):
+        trained.get_population_embedding(["C19-CB-0002"])
+    trained.save(tmp_path / "model")
+    with pytest.raises(TypeError, match=file):
+        GDE.load(tmp_path / "model", "a.h5ad")
+    with pytest.raises(TypeError, match="order is embed_populations"):
+        scgde.tl.embed_populations(trained, trained.adata)
+    one = trained.get_population_embedding().iloc[0]
+    with pytest.raises(TypeError, match=r"embedding.loc\[\['C19-CB-0002'\]\]"):
+        trained.sample(one)
+
+
+def test_counts_that_lie_in_a_layer(patients):
+    patients.layers["scaled"] = patients.X * 0.5
+    patients.layers["raw_counts"] = patients.X.copy()
+    patients.X = scgde.data.log_normalized(patients.X)
+    with pytest.warns(UserWarning, match=r"layer='raw_counts'"):
+        GDE.setup_anndata(patients, population_key="donor")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GDE.setup_anndata(patients, population_key="donor", layer="raw_counts")
+        del patients.layers["raw_counts"]
+        GDE.setup_anndata(patients, population_key="donor")
+
+
 def test_unknown_population(trained):
     with pytest.raises(KeyError, match="Did you mean 'C19-CB-0002'"):
         trained.get_population_embedding(populations="C19-CB-00002")
@@ -192,6 +250,9 @@ def test_untrained_model_warns(patients):
     GDE.setup_anndata(patients, population_key="donor")
     with pytest.warns(UserWarning, match="not been trained|untrained"):
         GDE(patients, n_latent=4, n_hidden=8).get_population_embedding()
+    with pytest.raises(RuntimeError, match=r"model\.train\(\)"):
+        scgde.tl.embed_populations(patients, GDE(patients, n_latent=4, n_hidden=8))
+    assert "gde" not in patients.uns
 
 
 @pytest.mark.parametrize(
