@@ -88,7 +88,8 @@ def population_map(
     pca = PCA(2).fit(embedding)
     xy, share = pca.transform(embedding), 100 * pca.explained_variance_ratio_
     ax = _axes(ax)
-    size = 15 + 150 * n_cells / n_cells.max()
+    # Beside ellipses points are small, or they would cover them.
+    size = (5 + 40 * n_cells / n_cells.max()) if ellipses else (15 + 150 * n_cells / n_cells.max())
     colours = np.tile(to_rgba(PALETTE[0]), (len(xy), 1))  # of each population's ellipse
     if color is None:
         ax.scatter(*xy.T, s=size, color=PALETTE[0], alpha=0.8, linewidth=0)
