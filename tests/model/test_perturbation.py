@@ -277,7 +277,8 @@ def test_training_on_data_without_a_control_is_refused(trained, screen, tmp_path
     [
         ({"perturbation_key": "pert"}, KeyError, "perturbation_key='pert'"),
         ({"control": "ctrl"}, KeyError, "control='ctrl' is not in adata.obs"),
-        ({"covariate_key": "line"}, KeyError, "line"),
+        ({"control": ["control", "ctrl"]}, TypeError, "must be one name"),
+        ({"covariate_key": "line"}, KeyError, "covariate_key='line'"),
     ],
 )
 def test_setup_errors(screen, arguments, error, match):
@@ -310,6 +311,23 @@ def test_bad_features_are_refused(screen):
         model_of(screen, features=table.assign(feature_0=np.nan))
 
 
+def test_names_of_features_are_spelt_as_in_the_data(screen):
+    PerturbationGDE.setup_anndata(screen, "perturbation", control="control")
+    table = screen.uns["gene_features"]
+    with pytest.raises(KeyError, match=r"features\.T"):
+        model_of(screen, features=table.T)
+    with pytest.raises(KeyError, match="another case"):
+        model_of(screen, features=table.rename(index=str.upper))
+    with pytest.raises(KeyError, match=r"Rows of features are '0', '1', '2' and"):
+        model_of(screen, features=table.reset_index(drop=True))
+    vectors = {name: row.to_numpy() for name, row in table.iterrows()}
+    model = model_of(screen, features=vectors)
+    np.testing.assert_array_equal(model.features, table.astype(np.float32))
+    del vectors["target_01"]
+    with pytest.raises(KeyError, match="target_01"):
+        model_of(screen, features=vectors)
+
+
 def test_bad_predictions_are_refused(screen):
     PerturbationGDE.setup_anndata(screen, "perturbation", control="control")
     model = model_of(screen)
@@ -318,8 +336,10 @@ def test_bad_predictions_are_refused(screen):
     fit(model)
     with pytest.raises(ValueError, match="more than once"):
         model.predict(["target_01", "target_01"])
-    with pytest.raises(KeyError, match="covariates='x'"):
+    with pytest.raises(ValueError, match="no covariate_key was set up"):
         model.predict("target_01", covariates="x")
+    with pytest.raises(TypeError, match=r"must be names.*got AnnData"):
+        model.predict(screen)
     with pytest.raises(ValueError, match="empty"):
         model.predict([])
     with pytest.raises(ValueError, match="validation='population'"):

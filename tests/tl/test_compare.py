@@ -75,6 +75,54 @@ def test_samples_of_one_distribution_and_of_two(study):
     assert 0 < row["low"] < row["distance"] < row["high"]
 
 
+def test_pairs_that_training_told_apart_are_warned_of(tmp_path):
+    """An encoder may know the cells it was trained on by heart, and with them their populations."""
+    adata = normal_populations(12, n_cells=80)
+    adata.obs["arm"] = np.where(adata.obs["population"].isin([f"p{i}" for i in range(6)]), "a", "b")
+    adata.obs["lane"] = np.where(np.arange(adata.n_obs) % 2, "left", "right")
+    scgde.model.GDE.setup_anndata(adata, population_key="population")
+    model = scgde.model.GDE(adata, encoder="mean", n_latent=4, n_hidden=16)
+    fit(model, validation="cell", train_size=0.5)
+    held_out = adata[np.sort(model.validation_indices)].copy()
+    halves = adata.copy()
+    halves.obs["population"] = halves.obs["population"].astype(str) + halves.obs["lane"]
+    model.save(tmp_path / "model")
+    model = scgde.model.GDE.load(tmp_path / "model", adata)
+    for cells in (adata, held_out, halves):
+        scgde.tl.embed_populations(cells, model, covariance=True)
+    assert list(adata.uns["gde"]["trained_as"]) == list(adata.uns["gde"]["embedding"].index)
+    assert set(held_out.uns["gde"]["trained_as"]) == {""}
+    with pytest.warns(UserWarning, match="trained on cells of 'p3', 'p7'"):
+        compare(adata, "p3", "p7", genes=False)
+    with pytest.warns(UserWarning, match="p3left"):
+        compare(halves, "p3left", "p7left", genes=False)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with pytest.warns(UserWarning, match="trained on"):
+        compare(anndata.read_h5ad(tmp_path / "a.h5ad"), "p3", "p7", genes=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(held_out, "p3", "p7", genes=False)
+        compare(halves, "p3left", "p3right", genes=False)  # one population in training
+        compare(adata, groupby="arm", genes=False)
+
+
+def test_training_that_goes_on_adds_to_what_was_seen():
+    adata = normal_populations(4, n_cells=40)
+    scgde.model.GDE.setup_anndata(adata, population_key="population")
+    model = scgde.model.GDE(adata, encoder="mean", n_latent=4, n_hidden=16)
+    assert model.get_training_populations().isna().all()
+    fit(model, validation="cell", train_size=0.5)
+    seen = model.get_training_populations()
+    assert seen.notna().sum() == len(model.train_indices)
+    trained = model.train_indices
+    fit(model)
+    assert model.get_training_populations().equals(seen)  # the split is kept
+    assert (seen.iloc[trained] == adata.obs["population"].iloc[trained].astype(str)).all()
+    other = adata[np.sort(model.validation_indices)].copy()
+    other.obs["population"] = "other"
+    assert model.get_training_populations(other).isna().all()
+
+
 def test_few_others_leave_the_axes_of_cells(study):
     adata, model = study
     two = adata[adata.obs["population"].isin(["p1", "p2", "p3"])].copy()

@@ -40,11 +40,13 @@ from ._sets import SetsMixin
 from ._setup import SetupMixin
 from ._summarize import SummaryMixin
 from ._training import TrainingMixin
+from ._training_cells import TrainingCellsMixin
 
 
 class GDE(
     SetupMixin,
     TrainingMixin,
+    TrainingCellsMixin,
     PopulationMixin,
     InfluenceMixin,
     RegionsMixin,

@@ -41,8 +41,8 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         AnnData that went through :meth:`setup_anndata`.
     features
         Features of what is perturbed, genes x features (GenePT-like vectors of a gene's text, or
-        annotations): a DataFrame, or the key of one in ``.uns``. By default the genes'
-        co-expression in the control cells, which is known of measured genes only.
+        annotations): a DataFrame, the key of one in ``.uns``, or a dict of a vector each. By
+        default genes' co-expression in the control cells, which is known of measured genes only.
     separator
         What separates the parts of a combination in its name; None where there are none.
     missing_features
@@ -88,6 +88,8 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
         registry: dict | None = None,
     ):
         require_choice("missing_features", missing_features, ("error", "skip"))
+        if isinstance(features, dict) and set(features) != {"values", "names", "columns"}:
+            features = pd.DataFrame.from_dict(features, orient="index")
         self._given, self._on_missing, self.separator = features, missing_features, separator
         self._shift_weight = shift_weight
         super().__init__(
@@ -148,7 +150,7 @@ class PerturbationGDE(PerturbationSetupMixin, PredictMixin, GDE):
                 "measured (or do not vary in control cells). Pass features, a DataFrame of genes "
                 "x features"
                 if self._given is None
-                else "Add rows for them, spelt as in the data"
+                else _how_they_are_named(lacking, features)
             )
         )
         n_known = sum(all(a not in lacking for a in self.parts(n)) for n in names if self.parts(n))
@@ -320,3 +322,12 @@ def _require_one_control(table: pd.DataFrame, control: str) -> None:
             f"{listed(same.unique())} are combinations of control={control!r} with itself. Rename "
             "these cells to the control, or remove them."
         )
+
+
+def _how_they_are_named(lacking: set[str], features: pd.DataFrame) -> str:
+    """Return what to do about parts that are no rows of the features."""
+    if lacking & set(features.columns):
+        return "They are columns of features, which has a row for each: pass features.T"
+    if {name.upper() for name in lacking} & set(features.index.str.upper()):
+        return "Rows of features are spelt in another case; spell them as in the data"
+    return f"Rows of features are {listed(features.index, 3)}. Add theirs, spelt as in the data"

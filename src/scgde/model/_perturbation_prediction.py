@@ -107,6 +107,8 @@ class PredictMixin(BaseModelClass):
         KeyError
             If a part of a perturbation has no features, or a covariate is unknown; the message
             lists them.
+        TypeError
+            If ``perturbations`` is an AnnData.
         RuntimeError
             If the model is not trained.
         """
@@ -158,6 +160,11 @@ class PredictMixin(BaseModelClass):
         """Return one row for each population to predict, or raise."""
         if not self.effects_:
             raise RuntimeError("The model has not learned any effects yet: call train() first.")
+        if isinstance(perturbations, AnnData):
+            raise TypeError(
+                "perturbations must be names, such as 'A' or ['A', 'A+B'], got AnnData. Cells that "
+                "there are are embedded by get_population_embedding(adata)."
+            )
         names = [
             str(p) for p in ([perturbations] if np.ndim(perturbations) == 0 else perturbations)
         ]
@@ -170,6 +177,10 @@ class PredictMixin(BaseModelClass):
             twice = pd.Index(values)[pd.Index(values).duplicated()]
             if len(twice):
                 raise ValueError(f"{argument} has {listed(twice.unique())} more than once.")
+        if covariates is not None and levels == [""]:
+            raise ValueError(
+                f"covariates={covariates!r}: no covariate_key was set up. Leave it out."
+            )
         for covariate in given:
             if covariate not in levels:
                 raise KeyError(unknown("covariates", covariate, levels, "the training data"))

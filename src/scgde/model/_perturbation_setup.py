@@ -63,6 +63,10 @@ class PerturbationSetupMixin(SetupMixin):
         arguments = cls._get_setup_method_args(**locals())
         require_type("adata", adata, AnnData, "Of a MuData pass one modality: mdata.mod['rna'].")
         refuse_view(adata, "adata")
+        if np.ndim(control):
+            raise TypeError(f"control={control!r} must be one name. Rename other controls to it.")
+        for key in as_keys(covariate_key):
+            require("covariate_key", key, adata.obs.columns, "adata.obs")
         keys = [perturbation_key, *as_keys(covariate_key)]
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "perturbation_key", keys)]
         if batch_key is not None:

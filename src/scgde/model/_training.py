@@ -167,6 +167,7 @@ class TrainingMixin(BaseModelClass):
         self.train_indices, self.validation_indices = training, held_out
         trained = np.unique(sets.index.codes[training])
         self.trained_populations_ = [str(name) for name in sets.index.names[trained]]
+        self._remember_cells(sets.index, training)
         self.training_runs_.append(arguments)
         end_training(self, history, steps, n_steps, interrupted)
 

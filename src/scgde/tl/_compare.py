@@ -11,7 +11,7 @@ from .._errors import listed, require_choice, require_counts
 from ..model import GDE
 from ._compare_cells import cell_influences, gene_table
 from ._compare_groups import compare_groups
-from ._compare_pair import compare_pair, require_pair
+from ._compare_pair import compare_pair, require_pair, warn_if_trained_apart
 from ._populations import Populations, embedded_populations, require_covariance
 
 
@@ -156,6 +156,7 @@ def compare_populations(
     if of_pair:
         covariance = require_covariance(populations, embedding_key)
         pair = require_pair(names, n_cells, str(a), str(b))
+        warn_if_trained_apart(adata.uns[embedding_key], str(a), str(b))
     if model is not None:
         compared = pair if of_pair else [int(n_cells.argmin())]
         _require_same_model(adata, populations, model, names[compared])

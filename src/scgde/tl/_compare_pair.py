@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
-from .._errors import require
+from .._errors import listed, require
 from ..stats import bootstrap_test, hotelling_test
 from ._compare_common import Comparison, Units, leading_axes, unit_length
 
@@ -106,6 +108,24 @@ def require_pair(names: pd.Index, n_cells: np.ndarray, a: str, b: str) -> np.nda
             f"Populations {a!r} and {b!r} have {n_a} and {n_b} cells; each needs at least two."
         )
     return pair
+
+
+def warn_if_trained_apart(embedded: dict, a: str, b: str) -> None:
+    """Warn where the encoder was trained to tell the cells of two populations apart."""
+    if "trained_as" not in embedded:  # a file of an earlier version
+        return
+    trained = pd.Series(np.asarray(embedded["trained_as"]), index=embedded["embedding"].index)
+    if trained[a] == trained[b]:
+        return
+    told = [name for name in (a, b) if trained[name]]
+    warnings.warn(
+        f"The model was trained on cells of {listed(told)} and may know them by heart: the p-value "
+        "is then far too small, whether or not the populations differ. Compare cells held out of "
+        "training: model.train(validation='cell', train_size=0.5), then embed "
+        "adata[model.validation_indices].copy(). Groups of donors (groupby=) are not concerned.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _distance_of_pair(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 
@@ -44,7 +45,9 @@ def embed_populations(
         ``embedding``, DataFrame of populations x ``n_latent``; ``covariance``, array of populations
         x ``n_latent`` x ``n_latent``, if wanted
         (:meth:`~scgde.model.GDE.get_population_embedding`); ``n_cells``, array, cells of each
-        population; ``params``, how the model was set up.
+        population; ``trained_as``, array, the population that most of its cells were of when the
+        model was trained on them (:meth:`~scgde.model.GDE.get_training_populations`), empty where
+        on none; ``params``, how the model was set up.
     ``.obsm["X_" + key_added]``
         For each cell its population's vector; NaN for cells in no population.
 
@@ -85,8 +88,22 @@ def embed_populations(
     adata.uns[key_added] = {
         "embedding": embedding,
         "n_cells": np.bincount(codes[codes >= 0], minlength=len(embedding)),
+        "trained_as": _trained_as(model, adata, codes, len(embedding)),
         "params": model.get_parameters(),
     }
     if covariance:
         adata.uns[key_added]["covariance"] = of_covariance
     return adata if copy else None
+
+
+def _trained_as(
+    model: GDE, adata: AnnData | MuData, codes: np.ndarray, n_populations: int
+) -> np.ndarray:
+    """Return for each population the commonest training population of its cells, or ``""``."""
+    trained = model.get_training_populations(adata).to_numpy()
+    known = (codes >= 0) & pd.notna(trained)
+    found = np.full(n_populations, "", dtype=object)
+    pairs = pd.DataFrame({"code": codes[known], "name": trained[known]}).value_counts()
+    commonest = pairs.reset_index().drop_duplicates("code")
+    found[commonest["code"].astype(int)] = commonest["name"]
+    return found.astype(str)
