@@ -179,6 +179,7 @@ def test_bad_training_arguments(patients, arguments, match):
         ({"lr": 1e-3}, r"plan_kwargs=\{'lr': 0.001\}"),
         ({"plan_kwargs": {"learning_rate": 1e-3}}, "'lr'"),
         ({"batchsize": 128}, "no argument 'batchsize'"),
+        ({"n_epochs": 3}, "'max_epochs'"),
     ],
 )
 def test_training_arguments_that_are_none(patients, arguments, match):

@@ -56,6 +56,22 @@ def test_population_map_with_error_bars(trained):
         scgde.pl.population_map(trained.get_population_adata(), ellipses=True)
 
 
+def test_population_map_of_many_levels_keeps_its_axes(trained):
+    adata = trained.adata
+    scgde.tl.embed_populations(adata, trained)
+    few = scgde.pl.population_map(adata, color="severity")
+    many = scgde.pl.population_map(adata, color="donor")
+    for ax in (few, many):
+        ax.figure.canvas.draw()
+    assert len(many.get_legend().get_texts()) == 15
+    assert many.get_position().width * many.figure.get_figwidth() > 3.5
+    assert not many.get_legend().get_window_extent().overlaps(many.get_window_extent())
+    kinds = {
+        (tuple(of.get_facecolor()[0]), len(of.get_paths()[0].vertices)) for of in many.collections
+    }
+    assert len(kinds) == 15  # colour and shape together tell them apart
+
+
 def test_population_map_says_why_not(trained):
     adata = trained.adata
     with pytest.raises(KeyError, match="embed_populations"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -11,7 +12,11 @@ from sklearn.decomposition import PCA
 from .._errors import require_type
 from ..data import group_cells, population_table, require_label
 from ..stats import hotelling_radius
-from ._figures import PALETTE, _axes
+from ._figures import PALETTE
+
+_MARKERS = "os^Dv<>P"  # where there are more levels than colours
+
+_MOST_IN_AXES, _MOST_IN_COLUMN = 8, 18  # levels in the legend
 
 
 def population_map(
@@ -87,27 +92,32 @@ def population_map(
         )
     pca = PCA(2).fit(embedding)
     xy, share = pca.transform(embedding), 100 * pca.explained_variance_ratio_
-    ax = _axes(ax)
+    if color is not None:
+        require_label("color", color, table)
+    n_columns = 0 if color is None else _columns_of_legend(table[color])
+    if ax is None:
+        ax = plt.subplots(figsize=(5 + 1.7 * n_columns, 4), layout="constrained")[1]
     # Beside ellipses points are small, or they would cover them.
     size = (5 + 40 * n_cells / n_cells.max()) if ellipses else (15 + 150 * n_cells / n_cells.max())
     colours = np.tile(to_rgba(PALETTE[0]), (len(xy), 1))  # of each population's ellipse
     if color is None:
         ax.scatter(*xy.T, s=size, color=PALETTE[0], alpha=0.8, linewidth=0)
     else:
-        require_label("color", color, table)
         values = table[color]
         if pd.api.types.is_numeric_dtype(values.dtype):
             points = ax.scatter(*xy.T, s=size, c=values, cmap="viridis", alpha=0.8, linewidth=0)
             ax.figure.colorbar(points, ax=ax, label=color)
             colours = points.to_rgba(values)
         else:
-            for i, level in enumerate(pd.Categorical(values).categories):
+            levels = pd.Categorical(values).remove_unused_categories().categories
+            for i, level in enumerate(levels):
                 at = (values == level).to_numpy()
                 colours[at] = to_rgba(PALETTE[i % 8])
                 ax.scatter(
                     *xy[at].T,
                     s=size[at],
                     color=PALETTE[i % 8],
+                    marker=_MARKERS[i // 8 % len(_MARKERS)],
                     label=str(level),
                     alpha=0.8,
                     linewidth=0,
@@ -118,7 +128,10 @@ def population_map(
                 ax.scatter(
                     *xy[unknown].T, s=size[unknown], color="0.7", label="unknown", linewidth=0
                 )
-            legend = ax.legend(title=color, frameon=False)
+            beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "x-small"}
+            legend = ax.legend(
+                title=color, frameon=False, **(beside | {"ncols": n_columns} if n_columns else {})
+            )
             for handle in legend.legend_handles:
                 handle.set_sizes([40])
     if ellipses:
@@ -144,3 +157,11 @@ def _region(center: np.ndarray, covariance: np.ndarray, n_cells: int, colour: tu
     width = 2 * np.sqrt(hotelling_radius(n_cells, 2) * np.maximum(values, 0))
     angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
     return Ellipse(center, width[1], width[0], angle=angle, facecolor=colour, alpha=0.25)
+
+
+def _columns_of_legend(values: pd.Series) -> int:
+    """Return columns of a legend beside the axes; none where it has room within or is a bar."""
+    n_levels = values.nunique()
+    if pd.api.types.is_numeric_dtype(values.dtype) or n_levels <= _MOST_IN_AXES:
+        return 0
+    return -(-n_levels // _MOST_IN_COLUMN)

@@ -251,7 +251,8 @@ def contrast_distances(
 
     Returns
     -------
-    D, low and high for each contrast, zero or more.
+    D, low and high for each contrast, zero or more. Of very few donors the interval is widened to
+    hold D where it would not.
 
     Examples
     --------
@@ -276,7 +277,9 @@ def contrast_distances(
     tail = (1 - level) / 2
     low, high = np.quantile(draws - plain, [tail, 1 - tail], axis=0)
     squared = plain - bias
-    return np.sqrt(np.maximum(np.stack([squared, squared - high, squared - low], 1), 0))
+    # With two or three donors draws may all lie on one side of the data.
+    low, high = squared - np.maximum(high, 0), squared - np.minimum(low, 0)
+    return np.sqrt(np.maximum(np.stack([squared, low, high], 1), 0))
 
 
 def _squared_distances(

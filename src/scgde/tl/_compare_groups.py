@@ -186,8 +186,10 @@ def _require_donors_per_group(units: Units, groupby: str) -> None:
     if (sizes < 2).any():
         raise ValueError(
             f"groupby={groupby!r} has groups of fewer than two donors: "
-            f"{listed(units.levels[sizes < 2], 3)}. Leave them out by setting them to missing, or "
-            "compare two populations (a=..., b=...) by their cells."
+            f"{listed(units.levels[sizes < 2], 3)}. A test needs replicates: set up finer "
+            "populations, such as the guides of a target, and group these. Or leave them out by "
+            "setting them to missing, or compare two populations (a=..., b=...) by cells held out "
+            "of training."
         )
 
 

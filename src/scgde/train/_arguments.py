@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from difflib import get_close_matches
 
 import lightning.pytorch as lightning
 
@@ -51,7 +52,9 @@ def require_train_arguments(plan_kwargs: dict | None, trainer_kwargs: dict) -> N
             raise TypeError(unknown("plan_kwargs", name, _OF_PLAN, "the options of the plan"))
     for name in trainer_kwargs:
         if name not in _OF_TRAINER:
+            close = get_close_matches(name, ["early_stopping", *_OF_TRAINER], cutoff=0.5)
+            hint = f"Did you mean {listed(close)}? " if close else ""
             raise TypeError(
                 f"train has no argument {name!r}, nor has the Lightning trainer, to which it "
-                "passes on what it does not know. help(model.train) lists its arguments."
+                f"passes on what it does not know. {hint}help(model.train) lists its arguments."
             )
