@@ -61,7 +61,8 @@ class PerturbationModule(GDEModule):
 
     Beside the generator's loss: the shift of a population's embedding from its control's is
     predicted from features of the perturbation, and the shift of mean expression from both, by one
-    linear map. Each squared error is relative to the mean square of what is predicted.
+    linear map. The first squared error is relative to the variance of shifts in the batch, the
+    second to the mean square of the shifts of means.
 
     Parameters
     ----------
@@ -132,8 +133,10 @@ class PerturbationModule(GDEModule):
         control = z[is_control[used].float().argmax(1).to(z.device)]
         shift = z[used.to(z.device)] - control
         predicted = self.shift_head(self.features[population].to(z.device), control)
-        # Relative to the shifts themselves, or shrinking all of them would be the cheapest way.
-        size = shift.square().mean().clamp_min(_EPS)
+        # Relative to how shifts differ, or shrinking all of them would be the cheapest way; and so
+        # would be a control far from all else, were what they have in common part of their size.
+        varying = shift - shift.mean(0) if len(shift) > 1 else shift
+        size = varying.square().mean().clamp_min(_EPS)
         target = self.mean_shift[population].to(z.device)
         of_means = (self.mean_head(s) - target for s in (shift, predicted))
         losses["shift_loss"] = (self.shift_weight, (predicted - shift).square().mean() / size)
