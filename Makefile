@@ -48,6 +48,7 @@ benchmarks: $(STAMP)  ## speed, patients, error bars, tests (some need ../shared
 	$(BIN)/python -m benchmarks.patients
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.comparisons
+	$(BIN)/python -m benchmarks.trained_pairs
 	$(BIN)/python -m benchmarks.streaming
 	$(BIN)/python -m benchmarks.streaming --covariance
 	$(BIN)/python -m benchmarks.thinning --seeds 5

@@ -60,9 +60,11 @@ class PopulationMixin(BaseModelClass):
         .. math:: \Sigma = \frac{1}{n (n - 1)} \sum_i \psi_i \psi_i^T
 
         with the cells' influences of :meth:`get_cell_influence`. It takes the cells as independent
-        draws from the population; doublets, lanes and differences between donors are not in it. Of
-        n cells out of a population of N known cells, multiply it by 1 - n / N. ``n_cells``, which
-        small samples need beside it (:func:`scgde.stats.hotelling_radius`), is in
+        draws from the population; doublets, lanes and differences between donors are not in it, nor
+        that an encoder may know cells that it was trained on (:meth:`get_training_populations`) by
+        heart. Of n cells out of a population of N known cells, multiply it by 1 - n / N.
+        ``n_cells``, which small samples need beside it
+        (:func:`scgde.stats.hotelling_radius`), is in
         :meth:`get_population_table`. For ``"median_gnn"``, which has no derivative by the weights,
         it is that of 200 bootstrap draws of the cells.
         """

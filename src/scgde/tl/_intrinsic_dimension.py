@@ -77,7 +77,8 @@ def intrinsic_dimension(
         Nulls of each population, two or more (of the autoencoders see ``dpa_kwargs``).
     n_components
         Principal components of each population's cells that estimates are made on, fewer where N
-        is small; of the null, its own. Not with ``use_rep``.
+        is small; of the null, its own. Estimates cannot exceed it, and of noisy cells follow it:
+        report it with them. Not with ``use_rep``.
     n_cells
         N, by default the different cells of the smallest population. Smaller populations get no
         estimate, with a warning.

@@ -58,7 +58,7 @@ def predict_perturbations(
         Number of splits, and the share of perturbations held out in each: one fold of K, the
         nearest whole number to ``1 / test_size``, so that 0.3 holds out a third and 0.4 a half.
         Every perturbation is held out once before any is twice: 5 splits of a fifth hold out each
-        once.
+        once. A model is trained for each split, for as long as the one given was.
     held_out
         The perturbations to hold out, or a list of them for each split, in place of random ones;
         ``n_splits`` and ``test_size`` are then not used.
