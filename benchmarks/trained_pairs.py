@@ -1,6 +1,6 @@
 """Two populations compared by a model that was trained on them: is the level of the test right?
 
-    python -m benchmarks.trained_pairs              # some 20 minutes on one core
+    python -m benchmarks.trained_pairs              # some 11 minutes on one core
     python -m benchmarks.trained_pairs --seeds 1
 
 Control cells of Papalexi 2021 (THP-1, 299 genes; read from ``../shared/data``) are divided at

@@ -16,7 +16,8 @@ def quiet(prefix: str) -> Iterator[None]:
         if isinstance(logger, logging.Logger) and name.startswith(prefix)
     ]
     levels = [logger.level for logger in loggers]
-    for logger, level in zip(loggers, levels, strict=True):
+    effective = [logger.getEffectiveLevel() for logger in loggers]
+    for logger, level in zip(loggers, effective, strict=True):
         logger.setLevel(max(level, logging.WARNING))
     try:
         yield

@@ -25,6 +25,20 @@ def test_perfect_and_constant_predictions():
     assert regression_scores(np.arange(5.0), np.full(5, 2.0))["spearman"] == 0.0
 
 
+def test_probabilities_in_single_precision_and_what_is_known_beforehand():
+    y = np.array([0, 0, 1, 1])
+    second = np.array([0.0, 1e-18, 1e-16, 1.0], dtype=np.float32)
+    scores = classification_scores(y, np.stack([1 - second, second], 1))
+    assert scores["roc_auc"] == 1
+    # Nothing is said beyond what each training set's frequencies say, which run against y.
+    base = np.array([[0.5, 0.5], [0.5, 0.5], [0.6, 0.4], [0.6, 0.4]], dtype=np.float32)
+    assert classification_scores(y, base)["roc_auc"] == 0
+    assert classification_scores(y, base, base)["roc_auc"] == 0.5
+    mean = np.array([5.0, 4, 3, 2])
+    assert regression_scores(-mean, mean)["spearman"] == pytest.approx(-1)
+    assert regression_scores(-mean, mean, mean)["spearman"] == 0
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says():
     """AUC of one normal feature, known in closed form, in studies of 60 donors."""
     from scipy.stats import norm

@@ -139,7 +139,6 @@ def test_real_values_without_zeros_and_two_features():
         ({"min_cells": 31}, "min_cells=31"),
         ({"max_cells": 10}, "max_cells=10"),
         ({"generated": -np.ones((30, 3)), "log_normalize": True}, "generated has negative"),
-        ({"real": np.full((30, 3), 0.5), "log_normalize": True}, "real is not counts"),
         ({"n_splits": 1}, "n_splits=1"),
     ],
 )
@@ -151,6 +150,12 @@ def test_mistakes_are_named(change, message):
     }
     with pytest.raises(ValueError, match=message):
         report(**arguments)
+
+
+def test_normalised_values_are_not_normalised_silently():
+    counts = np.random.default_rng(0).poisson(2, (60, 4))
+    with pytest.warns(UserWarning, match="real is not counts"):
+        report(np.log1p(counts), counts, log_normalize=True)
 
 
 def test_matrices_are_asked_for():

@@ -219,6 +219,7 @@ def test_what_is_no_data(trained, tmp_path):
 
 def test_counts_that_lie_in_a_layer(patients):
     patients.layers["scaled"] = patients.X * 0.5
+    patients.layers["mask"] = patients.X.toarray() > 0
     patients.layers["raw_counts"] = patients.X.copy()
     patients.X = scgde.data.log_normalized(patients.X)
     with pytest.warns(UserWarning, match=r"layer='raw_counts'"):

@@ -279,6 +279,7 @@ def test_training_on_data_without_a_control_is_refused(trained, screen, tmp_path
         ({"control": "ctrl"}, KeyError, "control='ctrl' is not in adata.obs"),
         ({"control": ["control", "ctrl"]}, TypeError, "must be one name"),
         ({"covariate_key": "line"}, KeyError, "covariate_key='line'"),
+        ({"covariate_key": ["perturbation"]}, TypeError, "covariate_key must be a str"),
     ],
 )
 def test_setup_errors(screen, arguments, error, match):

@@ -72,6 +72,26 @@ def test_population_map_of_many_levels_keeps_its_axes(trained):
     assert len(kinds) == 15  # colour and shape together tell them apart
 
 
+@pytest.mark.parametrize("dtype", [object, "string", "category", float])
+def test_population_map_of_unknown_values_is_grey(trained, dtype):
+    adata = trained.adata
+    scgde.tl.embed_populations(adata, trained, covariance=True)
+    column = adata.obs["age"] if dtype is float else adata.obs["severity"]
+    lost = adata.obs["donor"] == "C19-CB-0002"
+    adata.obs["column"] = column.astype(object).where(~lost, None).astype(dtype)
+    ax = scgde.pl.population_map(adata, color="column", ellipses=True)
+    assert sum(len(of.get_offsets()) for of in ax.collections if len(of.get_sizes()) > 0) == 15
+    grey = (0.7, 0.7, 0.7, 0.25)
+    assert sum(of.get_facecolor() == pytest.approx(grey) for of in ax.patches) == 1
+
+
+def test_a_column_of_populations_may_have_the_name_of_one_of_cells(trained):
+    trained.adata.obs["cell"] = np.arange(trained.adata.n_obs) % 2
+    patients = trained.get_population_adata()
+    patients.obs["cell"] = np.arange(15) % 3
+    assert scgde.pl.population_map(patients, color="cell").collections
+
+
 def test_population_map_says_why_not(trained):
     adata = trained.adata
     with pytest.raises(KeyError, match="embed_populations"):
@@ -120,8 +140,6 @@ def test_resampled_cells_on_one_scale(trained):
         scgde.pl.resampled_cells(real, cells, layer="count")
     _, right = scgde.pl.resampled_cells(real, real)
     assert right.get_xlabel() == "variance, real"
-    with pytest.raises(ValueError, match="log_normalize"):
-        scgde.pl.resampled_cells(real, real, log_normalize=True)
 
 
 def test_resampled_cells(trained):

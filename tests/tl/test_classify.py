@@ -218,7 +218,7 @@ def test_an_embedding_trained_on_the_label_is_refused():
         ({"labels_key": "one"}, ValueError, "class of one donor"),
         ({"task": "regression"}, ValueError, "no numbers"),
         ({"baselines": ["mean"]}, ValueError, "baselines='mean'"),
-        ({"baselines": ["composition"]}, KeyError, "cell_type_key=None"),
+        ({"baselines": ["composition"]}, ValueError, "pass cell_type_key"),
         ({"labels_key": "same"}, ValueError, "one value only"),
         ({"donor_key": "hospital"}, KeyError, "donor_key='hospital'"),
     ],

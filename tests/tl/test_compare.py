@@ -106,6 +106,25 @@ def test_pairs_that_training_told_apart_are_warned_of(tmp_path):
         compare(adata, groupby="arm", genes=False)
 
 
+def test_cells_of_one_name_are_told_apart():
+    """Barcodes repeat from lane to lane, and "0", "1", ... where cells have no names."""
+    adata = normal_populations(4, n_cells=40)
+    adata.obs_names = [str(i % 40) for i in range(adata.n_obs)]
+    scgde.model.GDE.setup_anndata(adata, population_key="population")
+    model = scgde.model.GDE(adata, encoder="mean", n_latent=4, n_hidden=16)
+    fit(model, train_size=1.0)
+    scgde.tl.embed_populations(adata, model)
+    assert list(adata.uns["gde"]["trained_as"]) == list(adata.uns["gde"]["embedding"].index)
+    other = normal_populations(4, n_cells=40)
+    other.obs_names = adata.obs_names
+    other.X = other.X + np.random.default_rng(5).normal(size=other.shape).astype(np.float32)
+    scgde.tl.embed_populations(other, model)
+    assert set(other.uns["gde"]["trained_as"]) == {""}
+    adata.X = sp.csr_matrix(adata.X)
+    scgde.tl.embed_populations(adata, model)
+    assert "" not in set(adata.uns["gde"]["trained_as"])
+
+
 def test_training_that_goes_on_adds_to_what_was_seen():
     adata = normal_populations(4, n_cells=40)
     scgde.model.GDE.setup_anndata(adata, population_key="population")

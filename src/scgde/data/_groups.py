@@ -224,6 +224,6 @@ def require_label(argument: str, key: str, table: pd.DataFrame) -> None:
     if not isinstance(key, str):
         raise TypeError(f"{argument}={key!r} must be the name of one column.")
     reason = table.attrs.get("left_out", {}).get(key)
-    if reason is not None:
+    if reason is not None and key not in table.columns:
         raise KeyError(f"{argument}={key!r} {reason}.")
     require(argument, key, table.columns, "the columns constant within populations")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -95,8 +97,8 @@ def resampling_report(
     TypeError
         If ``real`` or ``generated`` is an AnnData.
     ValueError
-        If the features differ, ``log_normalize`` is asked for of what is not counts, a value is not
-        finite, there are fewer than 20 cells on a side, or no feature of the real cells varies.
+        If the features differ, a value is not finite (or negative, of counts), there are fewer
+        than 20 cells on a side, or no feature of the real cells varies.
 
     Examples
     --------
@@ -118,9 +120,12 @@ def resampling_report(
         for argument, x in (("real", real), ("generated", generated))
     )
     if log_normalize and not is_counts(real):
-        raise ValueError(
+        warnings.warn(
             "real is not counts (whole numbers, zero or above), but log_normalize=True is for "
-            "counts: pass the layer that holds them, or leave it out."
+            "counts, corrected ones at most. If these are normalised already, pass the layer that "
+            "holds counts, or leave log_normalize out.",
+            UserWarning,
+            stacklevel=2,
         )
     if real.shape[1] != generated.shape[1]:
         raise ValueError(

@@ -47,9 +47,9 @@ def classification_scores(
     """
     y_pred = probability.argmax(1)
     n_classes = probability.shape[1]
-    evidence = _log_odds(probability)
+    evidence = probability
     if base_rate is not None:
-        evidence = evidence - _log_odds(base_rate)
+        evidence = _log_odds(probability) - _log_odds(base_rate)
     of = [1] if n_classes == 2 else range(n_classes)
     average = "binary" if n_classes == 2 else "macro"
     return {
@@ -62,7 +62,7 @@ def classification_scores(
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:
     # Rounded, so that what is equal but for the last digits stays equal.
-    return np.round(logit(np.clip(probability, 1e-15, 1 - 1e-15)), 9)
+    return np.round(logit(np.clip(probability.astype(np.float64), 1e-15, 1 - 1e-15)), 9)
 
 
 def regression_scores(

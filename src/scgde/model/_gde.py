@@ -276,7 +276,9 @@ class GDE(
         """
         cls = type(self)
         setup = cls.setup_anndata if isinstance(adata, AnnData) else cls.setup_mudata
-        setup(as_new(adata), **self.setup_arguments)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "adata.X is not counts")  # was said once
+            setup(as_new(adata), **self.setup_arguments)
         model = cls(adata, **self.init_params_["non_kwargs"])
         for arguments in self.training_runs_ or [{}]:
             model.train(**{**arguments, "enable_progress_bar": enable_progress_bar})

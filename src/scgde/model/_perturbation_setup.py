@@ -65,8 +65,9 @@ class PerturbationSetupMixin(SetupMixin):
         refuse_view(adata, "adata")
         if np.ndim(control):
             raise TypeError(f"control={control!r} must be one name. Rename other controls to it.")
-        for key in as_keys(covariate_key):
-            require("covariate_key", key, adata.obs.columns, "adata.obs")
+        if covariate_key is not None:
+            require_type("covariate_key", covariate_key, str, "Join several columns into one.")
+            require("covariate_key", covariate_key, adata.obs.columns, "adata.obs")
         keys = [perturbation_key, *as_keys(covariate_key)]
         fields: list[BaseAnnDataField] = [GroupField(POPULATION_KEY, "perturbation_key", keys)]
         if batch_key is not None:

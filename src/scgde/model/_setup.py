@@ -227,11 +227,16 @@ def warn_of_counts_elsewhere(adata: AnnData) -> None:
     """Warn where ``.X``, which is modelled, is not counts while a layer is."""
     if is_counts(adata.X):
         return
-    layers = [name for name, matrix in adata.layers.items() if is_counts(matrix)]
+    layers = [
+        name
+        for name, matrix in adata.layers.items()
+        if matrix.dtype.kind in "iuf" and is_counts(matrix)
+    ]
     if layers:
+        name = "counts" if "counts" in layers else layers[0]
         warnings.warn(
-            "adata.X is not counts and is modelled as real numbers, but "
-            f"adata.layers[{layers[0]!r}] holds counts. To model these, pass layer={layers[0]!r}.",
+            "adata.X is not counts and is modelled as real numbers, but adata.layers holds counts "
+            f"({listed(layers)}). To model these, pass layer={name!r}.",
             UserWarning,
             stacklevel=3,
         )

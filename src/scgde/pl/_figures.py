@@ -90,8 +90,7 @@ def resampled_cells(
     KeyError
         If there is no such layer.
     ValueError
-        If generated cells are counts and the real ones are not, or ``log_normalize`` is asked for
-        of what is not counts.
+        If generated cells are counts and the real ones are not.
 
     Examples
     --------
@@ -117,8 +116,6 @@ def resampled_cells(
         )
     if log_normalize is None:
         log_normalize = real_counts and generated_counts
-    if log_normalize and not real_counts:
-        raise ValueError("log_normalize=True is for counts, which real are not: leave it out.")
     x, y = (_matrix(m, log_normalize) for m in matrices)
     if axes is None:
         axes = tuple(plt.subplots(1, 2, figsize=(9, 4), layout="constrained")[1])

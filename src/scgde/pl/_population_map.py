@@ -14,6 +14,7 @@ from ..data import group_cells, population_table, require_label
 from ..stats import hotelling_radius
 from ._figures import PALETTE
 
+_UNKNOWN = "0.7"
 _MARKERS = "os^Dv<>P"  # where there are more levels than colours
 
 _MOST_IN_AXES, _MOST_IN_COLUMN = 8, 18  # levels in the legend
@@ -99,41 +100,13 @@ def population_map(
         ax = plt.subplots(figsize=(5 + 1.7 * n_columns, 4), layout="constrained")[1]
     # Beside ellipses points are small, or they would cover them.
     size = (5 + 40 * n_cells / n_cells.max()) if ellipses else (15 + 150 * n_cells / n_cells.max())
-    colours = np.tile(to_rgba(PALETTE[0]), (len(xy), 1))  # of each population's ellipse
     if color is None:
         ax.scatter(*xy.T, s=size, color=PALETTE[0], alpha=0.8, linewidth=0)
+        colours = np.tile(to_rgba(PALETTE[0]), (len(xy), 1))
+    elif pd.api.types.is_numeric_dtype(table[color].dtype):
+        colours = _scatter_numbers(ax, xy, size, table[color])
     else:
-        values = table[color]
-        if pd.api.types.is_numeric_dtype(values.dtype):
-            points = ax.scatter(*xy.T, s=size, c=values, cmap="viridis", alpha=0.8, linewidth=0)
-            ax.figure.colorbar(points, ax=ax, label=color)
-            colours = points.to_rgba(values)
-        else:
-            levels = pd.Categorical(values).remove_unused_categories().categories
-            for i, level in enumerate(levels):
-                at = (values == level).to_numpy()
-                colours[at] = to_rgba(PALETTE[i % 8])
-                ax.scatter(
-                    *xy[at].T,
-                    s=size[at],
-                    color=PALETTE[i % 8],
-                    marker=_MARKERS[i // 8 % len(_MARKERS)],
-                    label=str(level),
-                    alpha=0.8,
-                    linewidth=0,
-                )
-            unknown = values.isna().to_numpy()
-            colours[unknown] = to_rgba("0.7")
-            if unknown.any():
-                ax.scatter(
-                    *xy[unknown].T, s=size[unknown], color="0.7", label="unknown", linewidth=0
-                )
-            beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "x-small"}
-            legend = ax.legend(
-                title=color, frameon=False, **(beside | {"ncols": n_columns} if n_columns else {})
-            )
-            for handle in legend.legend_handles:
-                handle.set_sizes([40])
+        colours = _scatter_levels(ax, xy, size, table[color], n_columns)
     if ellipses:
         for i in np.flatnonzero(n_cells > 3):
             seen = pca.components_ @ covariance[i] @ pca.components_.T
@@ -149,6 +122,43 @@ def population_map(
         + ("; ellipses: 95 % given the cells)" if ellipses else ")"),
     )
     return ax
+
+
+def _scatter_numbers(ax: Axes, xy: np.ndarray, size: np.ndarray, values: pd.Series) -> np.ndarray:
+    """Draw points by a number; return their colours ``(P, 4)``, grey where it is unknown."""
+    known = values.notna().to_numpy()
+    numbers = values[known].astype(float)
+    style = {"alpha": 0.8, "linewidth": 0}
+    ax.scatter(*xy[~known].T, s=size[~known], color=_UNKNOWN, **style)
+    points = ax.scatter(*xy[known].T, s=size[known], c=numbers, cmap="viridis", **style)
+    ax.figure.colorbar(points, ax=ax, label=values.name)
+    colours = np.tile(to_rgba(_UNKNOWN), (len(xy), 1))
+    colours[known] = points.to_rgba(numbers)
+    return colours
+
+
+def _scatter_levels(
+    ax: Axes, xy: np.ndarray, size: np.ndarray, values: pd.Series, n_columns: int
+) -> np.ndarray:
+    """Draw points by a level, with a legend; return their colours ``(P, 4)``."""
+    levels = pd.Categorical(values).remove_unused_categories()
+    colours = np.tile(to_rgba(_UNKNOWN), (len(xy), 1))
+    for i, level in enumerate(levels.categories):
+        at = levels.codes == i
+        colours[at] = to_rgba(PALETTE[i % 8])
+        marker, style = _MARKERS[i // 8 % len(_MARKERS)], {"alpha": 0.8, "linewidth": 0}
+        ax.scatter(*xy[at].T, s=size[at], color=PALETTE[i % 8], marker=marker, label=level, **style)
+    unknown = levels.codes < 0
+    if unknown.any():
+        style = {"color": _UNKNOWN, "label": "unknown", "linewidth": 0}
+        ax.scatter(*xy[unknown].T, s=size[unknown], **style)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "x-small"}
+    legend = ax.legend(
+        title=values.name, frameon=False, **(beside | {"ncols": n_columns} if n_columns else {})
+    )
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+    return colours
 
 
 def _region(center: np.ndarray, covariance: np.ndarray, n_cells: int, colour: tuple) -> Ellipse:

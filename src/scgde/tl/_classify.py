@@ -100,7 +100,8 @@ def classify_populations(
     ``.uns[key_added]``: ``scores``, that table; ``predictions``, held-out predictions of every
     population, averaged over repeats (text where numbers stand beside classes); ``params``.
     ``roc_auc`` and ``spearman`` rank populations of different folds by what is predicted beyond
-    the training set's frequencies or mean, which without signal run against what is held out.
+    the training set's frequencies or mean, which without signal run against what is held out; so
+    does, much less, what is left (docs, "What scores say").
 
     Raises
     ------
