@@ -37,7 +37,8 @@ class TrainingCellsMixin(BaseModelClass):
         Parameters
         ----------
         adata
-            Cells, known by their names and totals; by default the model's own.
+            Cells, known by their names and totals (of a MuData by names alone); by default the
+            model's own.
 
         Returns
         -------
