@@ -144,6 +144,7 @@ def test_inductive_trains_without_the_held_out_populations(separable, monkeypatc
     adata, model = separable
     seen = []
     monkeypatch.setattr(logging.getLogger("scvi"), "handlers", [caplog.handler])
+    caplog.set_level(logging.INFO, logger="scvi")  # whatever another test left
     original = GDE.refit
 
     def spy(self, cells, **kwargs):
