@@ -44,8 +44,8 @@ def classification(
 
     Raises
     ------
-    KeyError, ValueError
-        If the result is absent, or has no such label or metric.
+    KeyError, TypeError, ValueError
+        If ``adata`` is no AnnData, or the result is absent or has no such label or metric.
 
     Examples
     --------

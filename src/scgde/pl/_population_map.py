@@ -44,7 +44,9 @@ def population_map(
     ellipses
         Draw the joint 95 % region of the two coordinates given each population's cells, from its
         sampling covariance; for cells, embedded with their covariances. Populations of fewer than
-        four cells have none.
+        four cells have none. They are of new cells under this encoder: that two ellipses are apart
+        proves no difference of populations that it was trained on
+        (:func:`scgde.tl.compare_populations`).
     ax
         Where to draw; a new figure by default.
 
@@ -57,6 +59,8 @@ def population_map(
     KeyError
         If the embedding, its covariance or the column is absent, or the column varies within
         populations.
+    TypeError
+        If ``adata`` is no AnnData or ``color`` no string.
 
     Examples
     --------
